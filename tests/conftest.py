@@ -1,0 +1,80 @@
+"""What the tests of single stages share: a bench that puts real sealed inputs before a stage."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import Section
+from pipeline.ledger import Ledger
+from pipeline.records import DOCUMENT, make_doc_id, write_table
+from pipeline.stage import Outcome, Sealed, Stage, Workplace
+from pipeline.step import make_plan, run_step
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@dataclass(frozen=True)
+class Sections:
+    """A recipe of just the sections that a test needs."""
+
+    given: Mapping[type[Section], Section]
+    seed: int = 7
+
+    def section(self, kind: type) -> Any:
+        return self.given.get(kind) or kind()
+
+
+@dataclass
+class Bench:
+    """Seals hand-made inputs, then runs one real stage over them through the stage contract."""
+
+    run: Path
+    stages: list[Stage] = field(default_factory=list)
+
+    def put(self, number: int, name: str, write: Callable[[Path], None], facts: Any = None) -> None:
+        """Seal a directory that `write(directory)` fills, as if stage `name` had made it."""
+
+        def work(place: Workplace) -> Outcome:
+            write(place.out)
+            return Outcome(Ledger("rows", 0, 0), facts or {})
+
+        self.stages.append(Stage(number, name, 1, (), (), (), work))
+
+    def put_documents(self, number: int, name: str, rows: list[dict[str, Any]]) -> None:
+        """Seal `documents/00000.parquet` with these documents."""
+        self.put(
+            number,
+            name,
+            lambda out: write_table(out / "documents" / "00000.parquet", rows, DOCUMENT),
+        )
+
+    def make(self, stage: Stage, *sections: Section, seed: int = 7) -> Sealed:
+        """Run the inputs and the stage, and return what it sealed."""
+        recipe = Sections({type(s): s for s in sections}, seed)
+        plan = make_plan([*self.stages, stage], recipe, self.run)
+        return [run_step(step) for step in plan.values()][-1]
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "run")
+
+
+def document(text: str, path: str = "a.py", **fields: Any) -> dict[str, Any]:
+    """A document record with plain defaults."""
+    return {
+        "doc_id": make_doc_id("test", path, text),
+        "text": text,
+        "kind": "code" if path.endswith(".py") else "web",
+        "source": "test",
+        "group": path.split("/", maxsplit=1)[0],
+        "url_or_path": path,
+        "licence": None,
+        "language": None,
+        "origin": "human",
+        "metadata": "{}",
+        **fields,
+    }
