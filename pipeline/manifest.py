@@ -109,6 +109,17 @@ def write_manifest(directory: Path, manifest: Manifest) -> None:
     temporary.rename(directory / MANIFEST)
 
 
+def is_intact(directory: Path) -> bool:
+    """Whether a manifest, of whatever version, is the very bytes that were sealed."""
+    sealed = (directory / MANIFEST).read_bytes()
+    try:
+        record = json.loads(sealed)
+        del record["manifest_sha256"]
+        return _to_bytes(record) == sealed
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
 def read_manifest(directory: Path) -> Manifest | None:
     """The manifest of a sealed directory, or None where there is none.
 
@@ -132,9 +143,9 @@ def read_manifest(directory: Path) -> Manifest | None:
                 f"{path} has format {version}, this Primer reads up to {FORMAT_VERSION}",
                 "use the newer Primer that made it, or another run directory",
             )
-        del record["manifest_sha256"]
-        if _to_bytes(record) != sealed:
+        if not is_intact(directory):
             raise damaged
+        del record["manifest_sha256"]
         return Manifest(**record)
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         raise damaged from error

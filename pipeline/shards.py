@@ -36,7 +36,6 @@ def run_shards(
     """
     from datatrove.executor import LocalPipelineExecutor
     from datatrove.pipeline.base import PipelineStep
-    from datatrove.utils.logging import logger as datatrove_logger
 
     home = place.scratch / what
     accounts = home / "ledgers"
@@ -52,10 +51,10 @@ def run_shards(
 
     class Executor(LocalPipelineExecutor):  # type: ignore[misc]
         def _launch_run_for_rank(self, *arguments: Any, **options: Any) -> Any:
-            datatrove_logger.disable("datatrove")  # our own log line and bar say it shorter
+            _silence_datatrove()
             return super()._launch_run_for_rank(*arguments, **options)
 
-    datatrove_logger.disable("datatrove")
+    _silence_datatrove()
     executor = Executor(
         pipeline=[Shard()], tasks=tasks, workers=workers, logging_dir=str(home / "datatrove")
     )
@@ -69,6 +68,13 @@ def run_shards(
             "run the same command again: finished shards are kept",
         )
     return Ledger.total(unit, parts)
+
+
+def _silence_datatrove() -> None:
+    """Our own log line and bar say it shorter. In a forked worker too, so it is imported here."""
+    from datatrove.utils.logging import logger
+
+    logger.disable("datatrove")
 
 
 class _watched:  # noqa: N801  # reads as a verb where it is used

@@ -1,0 +1,1 @@
+"""What the teacher would cost before any call: for the dry run."""

@@ -1,0 +1,139 @@
+"""What a person sees of a run: the plan, the journey table, where things lie, what matters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.ledger import Ledger
+from pipeline.manifest import Manifest
+from pipeline.step import Step
+from pipeline.verify import sealed_stages
+
+PLACES = {
+    "card": ("dataset card", "README.md"),
+    "train-filter": ("filter's report", "report/report.html"),
+    "handoff": ("handoff", "handoff.json"),
+    "quantize": ("GGUF files", "<arm>/model-<type>.gguf"),
+    "evaluate": ("evaluation", "<arm>/report.html"),
+}
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    return table
+
+
+def print_plan(console: Console, plan: Mapping[str, Step], teacher: str) -> None:
+    """The dry run: which stage would run, which is sealed, and what the teacher would cost."""
+    table = _table("plan", "stage", "would", "fingerprint")
+    verbs = {"sealed": "skip (sealed)", "resume": "resume", "stale": "run (changed)"}
+    for step in plan.values():
+        table.add_row(step.stage.directory, verbs.get(step.state, "run"), step.fingerprint[:12])
+    console.print(table)
+    console.print(f"teacher: {teacher}")
+
+
+def print_run(console: Console, run: Path) -> None:
+    """The closing table of a run, from its manifests alone."""
+    stages = sealed_stages(run)
+    partial = sorted(path.name for path in run.glob("*.partial"))
+    console.print(
+        Group(
+            _journey_table(run, stages),
+            Text(),
+            _places_table(stages),
+            Text(),
+            *_figures(stages),
+            *(Text(f"unfinished: {name}", style="yellow") for name in partial),
+        )
+    )
+
+
+def _journey_table(run: Path, stages: Mapping[str, tuple[Path, Manifest]]) -> Table:
+    table = _table(
+        f"journey of {run}", "stage", "unit", "in", "kept", "dropped", "failed", "seconds", "state"
+    )
+    for directory, manifest in stages.values():
+        account = Ledger.from_json(manifest.ledger)
+        table.add_row(
+            directory.name,
+            account.unit,
+            f"{account.rows_in:,}",
+            f"{account.kept:,}",
+            f"{sum(account.dropped.values()):,}",
+            f"{sum(account.failed.values()):,}",
+            f"{manifest.seconds:.1f}",
+            _state(manifest, stages),
+        )
+    total = sum(manifest.seconds for _, manifest in stages.values())
+    table.add_row("total", "", "", "", "", "", f"{total:.1f}", "")
+    return table
+
+
+def _state(manifest: Manifest, stages: Mapping[str, tuple[Path, Manifest]]) -> str:
+    """`stale` where something that the stage was made from has been made anew since."""
+    for name, fingerprint in manifest.needs.items():
+        if name not in stages or stages[name][1].fingerprint != fingerprint:
+            return "stale"
+        if _state(stages[name][1], stages) == "stale":
+            return "stale"
+    return "sealed"
+
+
+def _places_table(stages: Mapping[str, tuple[Path, Manifest]]) -> Table:
+    table = _table("where things lie", "what", "where")
+    table.columns[1].justify = "left"
+    for name, (what, file) in PLACES.items():
+        if name in stages:
+            table.add_row(what, str(stages[name][0] / file))
+    return table
+
+
+def _figures(stages: Mapping[str, tuple[Path, Manifest]]) -> list[Table | Text]:
+    facts: dict[str, Mapping[str, Any]] = {
+        name: manifest.facts for name, (_, manifest) in stages.items()
+    }
+    table = _table("figures", "what", "value")
+    if "label" in facts:
+        table.add_row("labels by", str(facts["label"].get("annotator")))
+    if "train-filter" in facts:
+        found = facts["train-filter"]
+        for key in ("precision", "recall", "base_rate"):
+            table.add_row(f"filter: {key} of the positive class", _number(found.get(key)))
+    if "apply-filter" in facts:
+        table.add_row("kept share of documents", _number(facts["apply-filter"].get("kept_share")))
+    if "synthesize" in facts:
+        for key in ("textbooks_accepted", "exercises_accepted"):
+            table.add_row(key.replace("_", " "), str(facts["synthesize"].get(key)))
+    models = facts.get("evaluate", {}).get("models", [])
+    return [table, Text(), _models_table(models)] if models else [table]
+
+
+def _models_table(models: list[Mapping[str, Any]]) -> Table:
+    table = _table(
+        "models", "arm", "type", "bits per byte", "prefill tok/s", "decode tok/s", "peak MiB",
+        "file MiB",
+    )  # fmt: skip
+    for model in models:
+        table.add_row(
+            str(model["arm"]),
+            str(model["type"]),
+            _number(model["bits_per_byte"]),
+            f"{model['prefill_tokens_per_s']:,.0f}",
+            f"{model['decode_tokens_per_s']:,.0f}",
+            f"{model['peak_mem_mib']:.0f}",
+            f"{model['file_mib']:.1f}",
+        )
+    return table
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,136 @@
+import os
+import shutil
+from collections import Counter
+
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import ingest as module
+from pipeline.errors import InputError
+from pipeline.ingest import STAGE, IngestConfig, SourceConfig
+from pipeline.records import DOCUMENT, read_rows
+
+ODD_FILES = {
+    "good.py": b'"""Adds."""\n\ndef add(a, b):\n    return a + b\n',
+    "latin.py": "# -*- coding: latin-1 -*-\nname = 'é'\n".encode("latin-1"),
+    "bom.py": b"\xef\xbb\xbfx = 1\n",
+    "package/inner.py": b"y = 2\n",
+    "empty.py": b"",
+    "blank.py": b" \n\n",
+    "binary.py": b"a\x00b",
+    "broken.py": b"x = '\xff\xfe'\n",
+    "unknown.py": b"# coding: no-such-codec\n",
+    "large.py": b"x" * 2_000,
+    "notes.txt": b"not asked for",
+}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    root = tmp_path / "tree"
+    for name, content in ODD_FILES.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return root
+
+
+def config(root, **fields) -> IngestConfig:
+    source = SourceConfig(name="tree", address=str(root), kind="code", include=("*.py",), **fields)
+    return IngestConfig(sources=(source,), max_document_bytes=1_000, tasks=3)
+
+
+def test_every_file_becomes_a_document_or_a_reject_with_its_reason(bench, tree):
+    sealed = bench.make(STAGE, config(tree))
+    documents = list(read_rows(sealed.files("documents/*.parquet")))
+    rejects = list(read_rows([sealed.file("rejects.parquet")]))
+    assert sorted(d["url_or_path"] for d in documents) == [
+        "bom.py", "good.py", "latin.py", "package/inner.py",
+    ]  # fmt: skip
+    assert {r["url_or_path"]: r["reason"] for r in rejects} == {
+        "empty.py": "empty",
+        "blank.py": "empty",
+        "binary.py": "binary",
+        "broken.py": "undecodable",
+        "unknown.py": "undecodable",
+        "large.py": "too_large",
+    }
+    assert sealed.ledger.rows_in == 10
+    assert sealed.ledger.dropped == {"empty": 2}
+    assert sealed.ledger.failed == {"binary": 1, "too_large": 1, "undecodable": 2}
+    by_path = {d["url_or_path"]: d for d in documents}
+    assert "é" in by_path["latin.py"]["text"]
+    assert by_path["bom.py"]["text"] == "x = 1\n"
+    assert by_path["package/inner.py"]["group"] == "tree/package"
+    assert by_path["good.py"]["group"] == "tree/good"
+    assert by_path["good.py"]["licence"] is None
+
+
+def test_an_unreadable_file_is_a_reject(bench, tree):
+    if os.geteuid() == 0:  # root reads everything: take the right away by other means
+        (tree / "good.py").unlink()
+        (tree / "good.py").symlink_to("good.py")
+    else:
+        (tree / "good.py").chmod(0)
+    sealed = bench.make(STAGE, config(tree))
+    assert sealed.ledger.failed["unreadable"] == 1
+
+
+def test_ids_do_not_depend_on_where_the_tree_lies(bench, tree, tmp_path):
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(tree, moved)
+    first = bench.make(STAGE, config(tree))
+    bench.run = tmp_path / "other-run"
+    second = bench.make(STAGE, config(moved))
+    assert first.manifest.outputs_sha256 == second.manifest.outputs_sha256
+
+
+def test_the_shards_hold_the_same_documents_however_many(bench, tree, tmp_path):
+    ids = []
+    for tasks in (1, 3, 7):
+        bench.run = tmp_path / str(tasks)
+        sealed = bench.make(STAGE, config(tree).model_copy(update={"tasks": tasks}))
+        ids.append(Counter(d["doc_id"] for d in read_rows(sealed.files("documents/*.parquet"))))
+    assert ids[0] == ids[1] == ids[2]
+
+
+def test_docstrings_are_read_as_prose(bench, tree):
+    sealed = bench.make(STAGE, config(tree, read="docstring"))
+    (document,) = read_rows(sealed.files("documents/*.parquet"))
+    assert document["text"] == "Adds."
+    assert sealed.ledger.dropped["no_docstring"] == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["def f():\n    'inner'\n", "x = 1\n'late'\n", "b'bytes'\n", "import this\n"],
+)
+def test_what_is_no_module_docstring_is_not_taken_for_one(tmp_path, text):
+    path = tmp_path / "a.py"
+    path.write_text(text)
+    with pytest.raises(module.Unusable, match="no_docstring"):
+        module.read_docstring(path, 1_000)
+
+
+def test_the_standard_library_reads_whole(bench):
+    source = SourceConfig(
+        name="stdlib", address="${stdlib}", kind="code", include=("json/*.py", "email/*.py")
+    )
+    sealed = bench.make(STAGE, IngestConfig(sources=(source,)))
+    assert sealed.ledger.kept > 20
+    assert set(sealed.ledger.dropped) <= {"empty"}
+    assert not sealed.ledger.failed
+    assert pq.read_schema(sealed.files("documents/*.parquet")[0]).equals(DOCUMENT)
+
+
+def test_a_changed_source_file_is_new_work(bench, tree):
+    first = bench.make(STAGE, config(tree)).manifest.fingerprint
+    (tree / "good.py").write_text("x = 3\n")
+    assert bench.make(STAGE, config(tree)).manifest.fingerprint != first
+
+
+@pytest.mark.parametrize(("address", "include"), [("missing", ("*",)), ("", ("*.rs",))])
+def test_a_missing_or_empty_source_names_itself(bench, tree, address, include):
+    source = SourceConfig(name="here", address=str(tree / address), kind="code", include=include)
+    with pytest.raises(InputError, match=r"ingest: source 'here'.*; correct ingest\.sources"):
+        bench.make(STAGE, IngestConfig(sources=(source,)))

@@ -1,0 +1,30 @@
+"""What is exported for others stays in step with the code."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from flows.recipe import load_recipe, recipe_schema
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+
+
+def test_the_exported_recipe_schema_is_the_code_s():
+    exported = (ROOT / "recipes" / "recipe.schema.json").read_text()
+    assert exported == recipe_schema(), "run: primer schema > recipes/recipe.schema.json"
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_loads_and_fits_the_schema(path):
+    load_recipe(path)
+    jsonschema.validate(yaml.safe_load(path.read_text()), json.loads(recipe_schema()))
+
+
+def test_every_field_of_every_section_says_what_it_is():
+    for name, section in json.loads(recipe_schema())["$defs"].items():
+        for field, described in section.get("properties", {}).items():
+            assert described.get("description"), f"{name}.{field} has no description"
