@@ -138,6 +138,6 @@ def _prefect_server() -> Iterator[None]:
 
 
 def _watcher_of(pid: int) -> subprocess.Popen[bytes]:
-    """A shell that ends a process when we end, even by SIGKILL: it reads a pipe that only we hold."""
+    """A shell that ends a process when we end, even by SIGKILL: it reads a pipe that we hold."""
     script = 'cat >/dev/null; kill "$0" 2>/dev/null'
     return subprocess.Popen(["sh", "-c", script, str(pid)], stdin=subprocess.PIPE)

@@ -1,0 +1,168 @@
+"""The journey through the command, on real input: the smoke recipe, as a user runs it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.journey import NAMES
+from pipeline.verify import sealed_stages, verify_run
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPE = ROOT / "recipes" / "smoke.yaml"
+PRIMER = Path(sys.executable).with_name("primer")
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """A home of Prefect's own, so that no server or database of the machine is touched."""
+    return {
+        **os.environ,
+        "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
+        "PRIMER_RUNS": str(tmp_path_factory.mktemp("runs")),
+    }
+
+
+def primer(environment, *arguments, **options):
+    return subprocess.run(
+        [PRIMER, *arguments], env={**environment, **options}, cwd=ROOT, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def whole(environment):
+    """One undisturbed run of the smoke recipe."""
+    done = primer(environment, "run", str(RECIPE))
+    assert done.returncode == 0, done.stderr
+    return Path(environment["PRIMER_RUNS"]) / "smoke", done
+
+
+def outputs(run: Path) -> dict[str, str]:
+    return {name: m.outputs_sha256 for name, (_, m) in sealed_stages(run).items()}
+
+
+def test_the_whole_journey_is_sealed_and_verifies(whole, environment):
+    run, done = whole
+    assert list(sealed_stages(run)) == list(NAMES)
+    assert verify_run(run) == []
+    for word in ("journey of", "decode tok/s", "precision of the positive class", "report.html"):
+        assert word in done.stdout
+    assert primer(environment, "verify", "smoke").returncode == 0
+
+
+def test_a_second_run_skips_everything_and_needs_no_server(whole, environment):
+    before = {name: m.started_at for name, (_, m) in sealed_stages(whole[0]).items()}
+    done = primer(environment, "run", str(RECIPE), PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert done.returncode == 0, done.stderr
+    assert "nothing to do" in done.stderr
+    assert before == {name: m.started_at for name, (_, m) in sealed_stages(whole[0]).items()}
+
+
+def test_a_dry_run_says_what_a_changed_field_would_run_again(whole, environment):
+    done = primer(environment, "run", str(RECIPE), "--dry-run", "--set", "train.steps=21")
+    assert done.returncode == 0, done.stderr
+    verbs = {
+        ln.split()[0][3:]: ln.split()[1] for ln in done.stdout.splitlines() if ln[:1].isdigit()
+    }
+    changed = {"train", "quantize", "evaluate"}
+    assert {name for name, verb in verbs.items() if verb == "run"} == changed
+    assert {name for name, verb in verbs.items() if verb == "skip"} == set(NAMES) - changed
+
+
+def test_a_flipped_byte_is_found_and_named(whole, environment):
+    run, _ = whole
+    sealed = run / "08-tokenize" / "tokenizer.json"
+    content = sealed.read_bytes()
+    sealed.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    try:
+        done = primer(environment, "verify", "smoke")
+    finally:
+        sealed.write_bytes(content)
+    assert done.returncode == 1
+    assert str(sealed) in done.stderr
+
+
+def test_show_and_card_answer_from_the_manifests(whole, environment):
+    shown = primer(environment, "show", "smoke")
+    assert shown.returncode == 0
+    assert all(f"-{name}" in shown.stdout for name in NAMES)
+    card = primer(environment, "card", "smoke")
+    assert card.stdout.startswith("---\n")
+    assert "not an LLM" in card.stdout
+
+
+def test_killed_at_several_moments_it_ends_as_if_undisturbed(whole, environment, tmp_path):
+    kill_and_resume(whole, environment, tmp_path, ["clean", "label", "synthesize", "train"])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+def test_killed_in_every_stage_it_ends_as_if_undisturbed(whole, environment, tmp_path):
+    kill_and_resume(whole, environment, tmp_path, NAMES)
+
+
+def kill_and_resume(whole, environment, runs, stages):
+    """SIGKILL the command once in each of these stages, then let it finish."""
+    environment = {**environment, "PRIMER_RUNS": str(runs)}
+    kills = []
+    for name in stages:
+        number = NAMES.index(name) + 1
+        process = subprocess.Popen(
+            [PRIMER, "run", str(RECIPE)], env=environment, cwd=ROOT, start_new_session=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        while process.poll() is None and not list(runs.glob(f"smoke/{number:02}-{name}.*.partial")):
+            time.sleep(0.005)
+        seconds = sealed_stages(whole[0])[name][1].seconds
+        time.sleep(min(0.4 * seconds, 5))
+        process.send_signal(signal.SIGKILL)
+        kills.append((name, process.wait()))
+    assert all(code == -signal.SIGKILL for _, code in kills), kills
+    done = primer(environment, "run", str(RECIPE))
+    assert done.returncode == 0, done.stderr
+    assert verify_run(runs / "smoke") == []
+    assert outputs(runs / "smoke") == outputs(whole[0])
+    assert not list((runs / "smoke").glob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["run", "missing.yaml"], 2, "recipe: missing.yaml cannot be read"),
+        (["run", str(RECIPE), "--set", "seed=-1"], 2, "recipe: seed = -1"),
+        (["run", str(RECIPE), "--until", "polish"], 2, "journey: --until 'polish'"),
+        (["run", str(RECIPE), "--set", "ingest.sources.0.address=/nowhere"], 2, "ingest: source"),
+        (["verify", "nothing"], 2, "runs: there is no run 'nothing'"),
+        (["show", "nothing"], 2, "runs: there is no run 'nothing'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(environment, arguments, code, line):
+    done = primer(environment, *arguments)
+    assert done.returncode == code
+    assert done.stderr.startswith(f"primer: {line}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_run_of_a_newer_version_is_refused(environment, tmp_path):
+    sealed = tmp_path / "smoke" / "01-ingest"
+    sealed.mkdir(parents=True)
+    (sealed / "manifest.json").write_text(json.dumps({"format_version": 99}))
+    done = primer(environment, "run", str(RECIPE), PRIMER_RUNS=str(tmp_path))
+    assert done.returncode == 2
+    assert "format 99" in done.stderr
+
+
+def test_two_runs_of_one_directory_do_not_mix(environment, tmp_path):
+    from filelock import FileLock
+
+    (tmp_path / "smoke").mkdir()
+    with FileLock(tmp_path / "smoke" / ".lock"):
+        done = primer(environment, "run", str(RECIPE), PRIMER_RUNS=str(tmp_path))
+    assert done.returncode == 2
+    assert "another process" in done.stderr
