@@ -81,6 +81,15 @@ HIT = pa.schema(
     ]
 )
 
+SYNTHETIC_REJECT = pa.schema(
+    [
+        pa.field("prompt_id", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("evidence", pa.string(), nullable=False),
+        pa.field("draw", pa.string(), nullable=False),  # a JSON object
+    ]
+)
+
 
 def make_doc_id(source: str, url_or_path: str, text: str) -> str:
     """A stable id (24 hex digits): the hash of the address within the source and the content."""

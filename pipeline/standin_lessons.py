@@ -1,0 +1,216 @@
+"""The stand-in's lessons: five formats, four audiences, from one function that has been run."""
+
+from __future__ import annotations
+
+import ast
+
+import numpy as np
+
+from pipeline.standin_functions import Seen, Subject, trace
+from pipeline.standin_narration import Narrator, growth
+
+
+class Lesson:
+    """A lesson on one subject; the parts differ by format and audience."""
+
+    def __init__(self, subject: Subject, choices: dict[str, str], seed: list[int]) -> None:
+        self.subject, self.choices = subject, choices
+        self.generator = np.random.default_rng(seed)
+        self.narrator = Narrator(self.generator)
+        order = self.generator.permutation(len(subject.worked))
+        self.worked = [subject.worked[i] for i in sorted(order[: 2 + int(order[0]) % 3])]
+
+    def title(self) -> str:
+        """A heading for the piece."""
+        name, form = self.subject.name.strip("_"), self.choices["format"]
+        spoken = name.replace("_", " ")
+        return {
+            "worked example": f"Following one call of `{self.subject.name}`",
+            "dialogue": f"A conversation about `{self.subject.name}`",
+            "common mistakes": f"Where `{self.subject.name}` surprises",
+            "quiz": f"What does `{self.subject.name}` return?",
+        }.get(form, f"How {spoken} works in Python")
+
+    def text(self) -> str:
+        """The whole piece in Markdown."""
+        parts = {
+            "worked example": self._worked_example, "dialogue": self._dialogue,
+            "common mistakes": self._mistakes, "quiz": self._quiz,
+        }.get(self.choices["format"], self._lesson)()  # fmt: skip
+        blocks = [f"# {self.title()}", self._opening(), *parts, self._closing()]
+        return "\n\n".join(block for block in blocks if block) + "\n"
+
+    def _opening(self) -> str:
+        verb, noun, adjective = self.choices["words"].split(", ")
+        purpose = _sentences(self.subject.documentation, 2) or (
+            f"`{self.subject.name}` takes {self._parameters()} and gives back a value."
+        )
+        if self.choices["style"] == "story":
+            return (
+                f"Someone at the {noun} has to {verb} things all day, and the {adjective} part is "
+                f"always the same small step. A program can take it over. {purpose}"
+            )
+        if self.choices["style"] == "questions":
+            return f"What is it for? {purpose}"
+        return purpose
+
+    def _parameters(self) -> str:
+        names = [f"`{a.arg}`" for a in self.subject.parameters]
+        return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+    def _source(self) -> str:
+        return f"```python\n{self.subject.source.strip()}\n```"
+
+    def _run(self, seen: list[Seen]) -> str:
+        """A block that runs by itself, and what it prints."""
+        calls, shown = [], []
+        for one in seen:
+            if one.error is None:
+                calls.append(f"print({one.call})")
+                shown.append(one.shown)
+            else:
+                calls.append(
+                    f"try:\n    {one.call}\nexcept {one.error} as error:\n"
+                    f"    print({one.error!r}, 'was raised:', error)"
+                )
+                shown.append(f"{one.error} was raised: {one.shown}")
+        code = "\n".join([self.subject.source.strip(), "", *calls])
+        return f"```python\n{code}\n```\n\n```text\n" + "\n".join(shown) + "\n```"
+
+    def _ask(self, question: str) -> str:
+        return f"## {question}\n\n" if self.choices["style"] == "questions" else ""
+
+    def _steps(self, most: int) -> str:
+        told = list(self.narrator.tell(self.subject.node.body))[:most]
+        if self.choices["audience"] == "beginner":
+            return "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(told, 1))
+        return " ".join(told)
+
+    def _lesson(self) -> list[str]:
+        depth = {"beginner": 14, "student": 10, "practitioner": 6, "teacher": 8}
+        steps = self._steps(depth.get(self.choices["audience"], 8))
+        return [
+            self._ask("What does a run show?") + self._run(self.worked),
+            self._ask("How does it get there?") + steps,
+            self._notice(),
+        ]
+
+    def _worked_example(self) -> list[str]:
+        one = self.worked[int(self.generator.integers(len(self.worked)))]
+        rows = []
+        lines = self.subject.source.splitlines()
+        for number, changed in trace(self.subject, one.call):
+            at = lines[number - 1].strip() if number <= len(lines) else ""
+            values = ", ".join(f"`{k}` = `{v}`" for k, v in changed.items() if "`" not in v)
+            if values:
+                rows.append(f"- On reaching `{at}`: {values}.")
+        told = "\n".join(rows) if len(rows) > 1 else self._steps(8)
+        return [
+            f"We call `{one.call}` and look at the names on the way.",
+            self._source(),
+            self._ask("Which values do the names take?") + told,
+            f"The call returns `{one.shown}`. To see it for yourself:",
+            self._run([one]),
+        ]
+
+    def _dialogue(self) -> list[str]:
+        told = list(self.narrator.tell(self.subject.node.body))
+        turns = [f"**Mentor:** Read it once, then tell me what `{self.worked[0].call}` gives."]
+        turns.append(f"**Learner:** I would say `{self.worked[0].shown}`. And why?")
+        for sentence in told[:6]:
+            turns.append(f"**Mentor:** {sentence}")
+            turns.append(
+                self.narrator.one_of(
+                    "**Learner:** And after that?", "**Learner:** I see. What comes next?",
+                    "**Learner:** So the value is fixed from here on?",
+                    "**Learner:** That is the step that I had overlooked.",
+                )
+            )  # fmt: skip
+        turns.append("**Mentor:** Now let us run it and compare.")
+        return [self._source(), "\n\n".join(turns), self._run(self.worked)]
+
+    def _mistakes(self) -> list[str]:
+        if not self.subject.raised:
+            plain = [s for s in self.subject.worked if s not in self.worked] or self.worked
+            return [
+                "Nothing that was tried made it fail. The surprises lie in what it returns:",
+                self._run(plain),
+                self._ask("Why is that so?") + self._steps(8),
+            ]
+        told = [
+            f"- `{s.call}` raises `{s.error}`: {s.shown}. "
+            + _ERRORS.get(s.error or "", "The value does not fit what the body does with it.")
+            for s in self.subject.raised[:4]
+        ]
+        return [
+            self._ask("Which calls fail?") + "\n".join(told),
+            self._run([*self.subject.raised[:3], self.worked[0]]),
+            self._ask("What does the body need?") + self._steps(6),
+        ]
+
+    def _quiz(self) -> list[str]:
+        options = sorted({s.shown for s in self.subject.worked})
+        parts = [self._source()]
+        for i, one in enumerate(self.worked, 1):
+            letters = "\n".join(f"   {chr(97 + k)}) `{o}`" for k, o in enumerate(options))
+            parts.append(f"**Question {i}.** What does `{one.call}` return?\n\n{letters}")
+        told = list(self.narrator.tell(self.subject.node.body))
+        for i, one in enumerate(self.worked, 1):
+            letter = chr(97 + options.index(one.shown))
+            reason = told[(i - 1) % len(told)] if told else ""
+            parts.append(f"**Answer {i}.** {letter}) `{one.shown}`. {reason}")
+        return [*parts, "Run it to check the answers:", self._run(self.worked)]
+
+    def _notice(self) -> str:
+        notes = []
+        defaults = self.subject.node.args.defaults
+        if defaults:
+            last = self.subject.parameters[-1].arg
+            notes.append(f"`{last}` may be left out; it is then `{ast.unparse(defaults[-1])}`.")
+        if len({type_of(s.shown) for s in self.subject.worked}) > 1:
+            notes.append("What comes back is not always of one kind: the caller must expect that.")
+        if self.subject.raised:
+            one = self.subject.raised[0]
+            notes.append(f"Not everything is accepted: `{one.call}` raises `{one.error}`.")
+        return "What to notice. " + " ".join(notes) if notes else ""
+
+    def _closing(self) -> str:
+        audience, other = self.choices["audience"], self.subject.worked[-1]
+        if audience == "student":
+            return "How the work grows. " + growth(self.subject.node)
+        if audience == "teacher":
+            return (
+                f"For the class: show `{self.worked[0].call}` first and let them guess. Then ask "
+                f"what changes with `{other.call}`; the answer to wait for is `{other.shown}`."
+            )
+        if audience == "beginner":
+            return (
+                f"Your turn: before you run `{other.call}`, write down what you expect. "
+                f"Then compare: it gives `{other.shown}`."
+            )
+        return f"In short: pass {self._parameters()}; `{other.call}` gives `{other.shown}`."
+
+
+_ERRORS = {
+    "TypeError": "The body applies an operation that values of that type do not have.",
+    "AttributeError": "The body asks the value for a method that its type does not offer.",
+    "ValueError": "The type is right, but this value lies outside of what is accepted.",
+    "IndexError": "It looks for an item at a place where there is none.",
+    "KeyError": "It looks up a key that is not there.",
+    "ZeroDivisionError": "Somewhere on the way it divides by that zero.",
+}
+
+
+def type_of(shown: str) -> str:
+    """The kind of value that a printed text looks like."""
+    try:
+        return type(ast.literal_eval(shown)).__name__
+    except (ValueError, SyntaxError):
+        return "str"
+
+
+def _sentences(text: str, most: int) -> str:
+    """The first sentences of a text, on one line."""
+    flat = " ".join(text.split())
+    found = [s.strip() for s in flat.replace("e.g. ", "e.g.\u00a0").split(". ") if s.strip()]
+    return ". ".join(s.rstrip(".") for s in found[:most]) + "." if found else ""
