@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Narrator:
             yield from self.tell(rest)
 
     def _sentence(self, node: ast.stmt) -> str:
-        tellers = {
+        tellers: dict[type[ast.stmt], Callable[[Any], str]] = {
             ast.Assign: self._assign, ast.AugAssign: self._change, ast.If: self._if,
             ast.For: self._for, ast.While: self._while, ast.Return: self._return,
             ast.Raise: self._raise, ast.Expr: self._call, ast.With: self._with, ast.Try: self._try,
