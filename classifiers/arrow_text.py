@@ -1,10 +1,21 @@
-"""Arrow's strings as the bytes and offsets that they are, and the hash that names a word."""
+"""Arrow's strings as the bytes and offsets that they are, for loops compiled to machine code."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from numba import njit
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """numba's machine code for this function, kept on disk, and free of Python's lock."""
+    return cast(F, njit(cache=True, nogil=True)(function))
 
 
 def text_buffers(

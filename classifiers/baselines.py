@@ -1,0 +1,96 @@
+"""What the forest must beat, on the same split, in every report.
+
+fastText supervised (the way of DCLM), logistic regression on the word embedding (the way of
+FineWeb-Edu), the linear score on all words alone, the length alone, and no model at all. Each
+keeps as many test documents as the forest does, so their precision and recall stand side by side.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from classifiers.threshold import precision_recall
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.floating[Any]]
+
+FASTTEXT_SECONDS = 120.0
+# glibc then takes every larger buffer fresh, and so zeroed, from the system. Without it fastText
+# reads what earlier work left in memory: other figures each time, and often "Encountered NaN".
+FASTTEXT_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "1024"}
+
+
+def linear_baseline(train: Floats, positive: Bools, held: Floats) -> Floats:
+    """Logistic regression on standardized features; scores of the held-out rows."""
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=1_000)
+    )
+    with threadpool_limits(1):  # the same bits each time
+        return np.asarray(model.fit(train, positive).decision_function(held))
+
+
+def length_baseline(train: Floats, positive: Bools, held: Floats) -> Floats:
+    """A tree of 8 leaves on the length alone, since both very short and very long may be bad."""
+    model = DecisionTreeClassifier(max_leaf_nodes=8, class_weight="balanced", random_state=0)
+    return np.asarray(model.fit(train[:, None], positive).predict_proba(held[:, None])[:, 1])
+
+
+def fasttext_baseline(
+    train: pa.Array, positive: Bools, held: pa.Array, scratch: Path
+) -> Floats | None:
+    """fastText's probability of the held-out texts, or None where it does not train."""
+    work = scratch / "fasttext"
+    work.mkdir(parents=True, exist_ok=True)
+    with (work / "train.txt").open("w", encoding="utf-8") as file:
+        for text, label in zip(train, positive, strict=True):
+            file.write(f"__label__{int(label)} {_one_line(text)}\n")
+    with (work / "held.txt").open("w", encoding="utf-8") as file:
+        file.writelines(f"{_one_line(text)}\n" for text in held)
+    trainer = Path(__file__).with_name("fasttext_trainer.py")
+    try:
+        subprocess.run(
+            [sys.executable, "-P", str(trainer), str(work)],
+            env={**os.environ, **FASTTEXT_ENVIRONMENT},
+            timeout=FASTTEXT_SECONDS,
+            check=True,
+            capture_output=True,
+        )
+    except subprocess.SubprocessError:
+        return None
+    return np.array(json.loads((work / "probabilities.json").read_text()))
+
+
+def judge_baselines(
+    scores: dict[str, Floats | None], positive: Bools, kept: int
+) -> dict[str, dict[str, float] | None]:
+    """Precision and recall of each baseline's `kept` best test rows, and its PR-AUC."""
+    judged: dict[str, dict[str, float] | None] = {}
+    for name, score in scores.items():
+        if score is None:
+            judged[name] = None
+            continue
+        keep = np.zeros(len(positive), bool)
+        keep[np.argsort(-score, kind="stable")[:kept]] = True
+        precision, recall = precision_recall(positive, keep)
+        area = float(average_precision_score(positive, score))
+        judged[name] = {"precision": precision, "recall": recall, "pr_auc": area}
+    return judged
+
+
+def _one_line(text: pa.StringScalar) -> str:
+    return " ".join(text.as_py().split()).replace("\x00", " ")

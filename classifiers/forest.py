@@ -1,0 +1,158 @@
+"""The random forest of the filter: what it learns from, how, and its form for other programs.
+
+One forest predicts the score itself, as classes 0 to 5: its votes give both the probability of
+the positive class (the sum of the upper classes' shares) and the expected score, from one model
+and one pass. The classes are weighted so that positive and negative labels count the same in all.
+
+A forest on a thousand labels cannot weigh thousands of words, a linear model can: a ridge
+regression on the whole bag of words is handed to it as one more number, `lexical`. It is worked
+out by cross-fitting (each label's own group never helped to make its number), as in stacking.
+
+Decisions outlive scikit-learn: the forest is exported to ONNX, whose thresholds are float32 like
+the features. scikit-learn keeps them in float64; `fit` rounds them down to float32, so that
+`x <= threshold` is the same question in both.
+
+Source: Breiman, "Random Forests" (2001); Wolpert, "Stacked Generalization" (1992).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+from sklearn.base import BaseEstimator, clone
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import StratifiedGroupKFold
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+Matrix = npt.NDArray[np.float32]
+Scores = npt.NDArray[np.int64]
+Groups = npt.NDArray[np.object_]
+
+TOP_SCORE = 5
+LEXICAL_RIDGE = 0.5  # best of 0.3, 0.5, 1 on the weak labels of docs/filter.md, and flat there
+
+
+class FilterForest(BaseEstimator):  # type: ignore[misc]  # sklearn has no types
+    """float32[N, F] features and float32[N, buckets] bags of words -> float64[N, 2].
+
+    The answer's columns are the raw probability of a positive label and the raw expected score;
+    both await calibration. Learned: `forest_`, `lexical_` float32[buckets].
+    """
+
+    def __init__(
+        self,
+        trees: int = 200,
+        max_depth: int | None = 20,
+        min_samples_leaf: int = 3,
+        positive_score_min: int = 3,
+        folds: int = 5,
+        seed: int = 0,
+        workers: int = 2,
+    ) -> None:
+        self.trees = trees
+        self.max_depth = max_depth
+        self.min_samples_leaf = min_samples_leaf
+        self.positive_score_min = positive_score_min
+        self.folds = folds
+        self.seed = seed
+        self.workers = workers
+
+    def fit(self, x: Matrix, bags: csr_matrix, scores: Scores, groups: Groups) -> FilterForest:
+        positive = scores >= self.positive_score_min
+        self.lexical_ = lexical_weights(bags, positive)
+        lexical = np.zeros(len(x), np.float32)
+        for train, held in split_by_group(positive, groups, self.folds, self.seed):
+            lexical[held] = bags[held] @ lexical_weights(bags[train], positive[train])
+        shares = {True: positive.mean(), False: 1 - positive.mean()}
+        weights = {int(s): 0.5 / shares[bool(s >= self.positive_score_min)] for s in set(scores)}
+        forest = RandomForestClassifier(
+            self.trees,
+            max_depth=self.max_depth,
+            min_samples_leaf=self.min_samples_leaf,
+            class_weight=weights,
+            random_state=self.seed,
+            n_jobs=self.workers,
+        ).fit(np.column_stack([x, lexical]), scores)
+        for tree in forest.estimators_:
+            tree.tree_.threshold[:] = _round_down(tree.tree_.threshold)
+        forest.n_jobs = 1  # threads would add up the votes in any order
+        self.forest_ = forest
+        return self
+
+    def columns(self, x: Matrix, bags: csr_matrix) -> Matrix:
+        """What the forest itself reads: the features, and `lexical` at the end."""
+        return np.column_stack([x, bags @ self.lexical_]).astype(np.float32)
+
+    def predict(self, x: Matrix, bags: csr_matrix) -> npt.NDArray[np.float64]:
+        votes = self.forest_.predict_proba(self.columns(x, bags))
+        return read_votes(votes, self.forest_.classes_, self.positive_score_min)
+
+
+def read_votes(
+    votes: npt.NDArray[np.floating], classes: Scores, positive_score_min: int
+) -> npt.NDArray[np.float64]:
+    """float[N, classes] shares of votes -> float64[N, 2]: P(positive) and the expected score."""
+    votes = votes.astype(np.float64)
+    return np.column_stack([votes[:, classes >= positive_score_min].sum(axis=1), votes @ classes])
+
+
+def out_of_fold(
+    model: FilterForest, x: Matrix, bags: csr_matrix, scores: Scores, groups: Groups
+) -> npt.NDArray[np.float64]:
+    """float64[N, 2]: each label judged by a forest that saw nothing of its group."""
+    raw = np.zeros((len(x), 2))
+    positive = scores >= model.positive_score_min
+    for train, held in split_by_group(positive, groups, model.folds, model.seed):
+        fitted = clone(model).fit(x[train], bags[train], scores[train], groups[train])
+        raw[held] = fitted.predict(x[held], bags[held])
+    return raw
+
+
+def split_by_group(
+    positive: npt.NDArray[np.bool_], groups: Groups, folds: int, seed: int
+) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+    """(train, held) rows of each fold; no group on both sides, positives spread evenly.
+
+    ValueError where one class has fewer than two groups: nothing could be held out.
+    """
+    groups_of = [len(set(groups[positive == side])) for side in (False, True)]
+    if min(groups_of) < 2:
+        raise ValueError(f"negative and positive labels come from {groups_of} groups")
+    folds = min(folds, len(set(groups)))
+    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    parts = splitter.split(np.zeros(len(groups)), positive, groups)
+    return [(train, held) for train, held in parts if len(held)]
+
+
+def to_onnx(forest: RandomForestClassifier) -> bytes:
+    """The forest as an ONNX graph: `features` float32[N, F] -> `votes` float32[N, classes]."""
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+
+    graph = convert_sklearn(
+        forest,
+        name="filter",  # otherwise a name from a memory address
+        initial_types=[("features", FloatTensorType([None, forest.n_features_in_]))],
+        final_types=None,
+        options={id(forest): {"zipmap": False}},
+        target_opset={"": 18, "ai.onnx.ml": 3},
+    )
+    return bytes(graph.SerializeToString(deterministic=True))
+
+
+def lexical_weights(bags: csr_matrix, positive: npt.NDArray[np.bool_]) -> Matrix:
+    """The ridge regression's weight of each bucket; both classes of labels count the same."""
+    share = min(max(float(positive.mean()), 1e-6), 1 - 1e-6)
+    weights = np.where(positive, 0.5 / share, 0.5 / (1 - share))
+    ridge = Ridge(LEXICAL_RIDGE, fit_intercept=False, solver="sparse_cg", tol=1e-4)
+    with threadpool_limits(1):  # threads would add up in an order of their own
+        ridge.fit(bags, np.where(positive, 1.0, -1.0), sample_weight=weights)
+    return np.asarray(ridge.coef_, np.float32)
+
+
+def _round_down(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    nearest = thresholds.astype(np.float32)
+    below = np.nextafter(nearest, np.float32(-np.inf))
+    return np.where(nearest > thresholds, below, nearest).astype(np.float64)
