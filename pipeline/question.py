@@ -1,13 +1,13 @@
-"""A question to the teacher, its answer, and what stands between: rendering, reading, bounding."""
+"""A question to the teacher, its answer, and what stands between: rendering, reading, repairing."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.teacher_config import TeacherConfig
+from pipeline.purse import LostError
 
 _TOKENS_PER_MESSAGE = 16  # role and separators, from above; chat formats take 3 to 7
 
@@ -100,18 +100,54 @@ def _early_problem(stored: Mapping[str, Any]) -> str | None:
     return None if stored["content"] else "empty"
 
 
-def upper_bound(question: Question, config: TeacherConfig) -> float:
-    """The most a request can cost: a token is at least a byte, an answer at most max_tokens."""
-    prompt_bytes = sum(len(m["content"].encode()) + _TOKENS_PER_MESSAGE for m in question.messages)
-    schema_bytes = len(json.dumps(dict(question.schema)))
-    return config.cost(prompt_bytes + schema_bytes, question.max_tokens)
+def read_completion(body: str, most: tuple[int, int]) -> dict[str, Any]:
+    """The raw answer in a response's body; tokens are the bound `most` where usage is not told.
+
+    Raises LostError where the body is no chat completion: it was made, and may be billed.
+    """
+    try:
+        completion = json.loads(body)
+        choice = (completion["choices"] or [{}])[0]
+        message = choice.get("message") or {}
+        usage = completion.get("usage") or {}
+        raw = {
+            "content": message.get("content"),
+            "refusal": message.get("refusal"),
+            "finish_reason": choice.get("finish_reason"),
+        }
+        if not all(value is None or isinstance(value, str) for value in raw.values()):
+            raise TypeError("an answer must be text")
+        return {
+            **raw,
+            "prompt_tokens": int(usage.get("prompt_tokens", most[0])),
+            "completion_tokens": int(usage.get("completion_tokens", most[1])),
+        }
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise LostError("malformed_response") from error
 
 
-def server_problem(problem: str) -> dict[str, Any]:
-    """A raw answer that never came, with the reason; it is not stored."""
+def repair(question: Question, answer: Answer) -> Question:
+    """The question again, after an answer that could not be used."""
+    said = {"role": "assistant", "content": answer.raw or ""}
+    wish = {
+        "role": "user",
+        "content": f"That answer was {answer.problem}. Answer again with JSON alone that fits the "
+        f"schema {question.schema_name!r}.",
+    }
+    return replace(question, messages=(*question.messages, said, wish))
+
+
+def most_tokens(question: Question) -> tuple[int, int]:
+    """The most tokens of prompt and answer: a token is at least a byte."""
+    prompt = sum(len(m["content"].encode()) + _TOKENS_PER_MESSAGE for m in question.messages)
+    return prompt + len(json.dumps(dict(question.schema))), question.max_tokens
+
+
+def server_problem(problem: str, words: str | None = None) -> dict[str, Any]:
+    """An answer that never came, with the reason and the server's words; it is not stored."""
     return {
         "server_problem": problem,
-        "content": None,
+        "content": words,
         "refusal": None,
         "finish_reason": None,
         "prompt_tokens": 0,

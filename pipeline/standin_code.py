@@ -183,9 +183,14 @@ def _depth(node: ast.AST) -> int:
 
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:
-    # an `elif` stands in the else of its `if`, and is no deeper for a reader
-    for child in ast.iter_child_nodes(node):
-        if isinstance(node, ast.If) and isinstance(child, ast.If) and child in node.orelse:
-            yield from ast.iter_child_nodes(child)
-        else:
-            yield child
+    """The statements in a node, and what holds statements; expressions hold no blocks."""
+    pending = [node]
+    while pending:
+        holder = pending.pop()
+        # an `elif` stands in the else of its `if`, and is no deeper for a reader
+        chained = holder.orelse if isinstance(holder, ast.If) and len(holder.orelse) == 1 else []
+        for child in ast.iter_child_nodes(holder):
+            if isinstance(child, ast.If) and child in chained:
+                pending.append(child)
+            elif isinstance(child, ast.stmt | ast.excepthandler | ast.match_case):
+                yield child
