@@ -1,0 +1,1 @@
+"""From the handoff to the device: train, quantize, evaluate. Reads nothing but the handoff."""
