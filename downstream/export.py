@@ -113,9 +113,11 @@ def check_export(model: Path, exported: Path, tokens: list[int]) -> dict[str, fl
     """
     import torch
     from transformers import LlamaForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
     from downstream.device import opened
 
+    disable_progress_bar()  # the stage has a bar of its own
     reference = LlamaForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
     with torch.no_grad():
         right = reference(torch.tensor([tokens])).logits[0].double().numpy()

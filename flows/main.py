@@ -62,7 +62,7 @@ def run(
         from flows.journey import plan_journey
 
         plan = plan_journey(loaded, directory, start, until)
-        print_plan(Console(), plan, estimate_teacher(loaded, plan))
+        print_plan(Console(), loaded, plan, estimate_teacher(loaded, plan))
         return
     from flows.run import run_journey
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from flows.estimate import Estimate
+from flows.recipe import Recipe
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
 from pipeline.step import Step
@@ -31,14 +33,36 @@ def _table(title: str, *columns: str) -> Table:
     return table
 
 
-def print_plan(console: Console, plan: Mapping[str, Step], teacher: str) -> None:
+def print_plan(
+    console: Console, recipe: Recipe, plan: Mapping[str, Step], estimates: Sequence[Estimate]
+) -> None:
     """The dry run: which stage would run, which is sealed, and what the teacher would cost."""
     table = _table("plan", "stage", "would", "fingerprint")
     verbs = {"sealed": "skip (sealed)", "resume": "resume", "stale": "run (changed)"}
     for step in plan.values():
         table.add_row(step.stage.directory, verbs.get(step.state, "run"), step.fingerprint[:12])
-    console.print(table)
-    console.print(f"teacher: {teacher}")
+    console.print(Group(table, Text(), _cost_table(recipe, estimates)))
+
+
+def _cost_table(recipe: Recipe, estimates: Sequence[Estimate]) -> Table | Text:
+    teacher = recipe.teacher
+    if not estimates:
+        return Text(f"teacher: {teacher.name}; nothing to ask")
+    table = _table(
+        f"teacher: {teacher.name}; nothing is asked yet", "stage", "calls", "at most",
+        "prompt tokens a call", "answer tokens a call", "cost", "at most",
+    )  # fmt: skip
+    for one in estimates:
+        costs = [one.cost(recipe, calls) for calls in (one.calls, one.most_calls)]
+        table.add_row(
+            one.stage,
+            f"{one.calls:,}",
+            f"{one.most_calls:,}",
+            f"{one.prompt_tokens:,}",
+            f"{one.answer_tokens:,}",
+            *(f"{cost:.2f} {teacher.prices.currency}" for cost in costs),
+        )
+    return table
 
 
 def print_run(console: Console, run: Path) -> None:
@@ -107,7 +131,7 @@ def _figures(stages: Mapping[str, tuple[Path, Manifest]]) -> list[Table | Text]:
     if "train-filter" in facts:
         found = facts["train-filter"]
         for key in ("precision", "recall", "base_rate"):
-            table.add_row(f"filter: {key} of the positive class", _number(found.get(key)))
+            table.add_row(f"filter: {key.replace('_', ' ')} of the positive class", _number(found.get(key)))
     if "apply-filter" in facts:
         table.add_row("kept share of documents", _number(facts["apply-filter"].get("kept_share")))
     if "synthesize" in facts:
@@ -119,14 +143,15 @@ def _figures(stages: Mapping[str, tuple[Path, Manifest]]) -> list[Table | Text]:
 
 def _models_table(models: list[Mapping[str, Any]]) -> Table:
     table = _table(
-        "models", "arm", "type", "bits per byte", "prefill tok/s", "decode tok/s", "peak MiB",
-        "file MiB",
+        "models", "arm", "type", "bits per byte", "on kept text", "prefill tok/s",
+        "decode tok/s", "peak MiB", "file MiB",
     )  # fmt: skip
     for model in models:
         table.add_row(
             str(model["arm"]),
             str(model["type"]),
             _number(model["bits_per_byte"]),
+            _number(model["bits_per_byte_kept"]),
             f"{model['prefill_tokens_per_s']:,.0f}",
             f"{model['decode_tokens_per_s']:,.0f}",
             f"{model['peak_mem_mib']:.0f}",

@@ -282,7 +282,8 @@ def _plot(place: Workplace, pairs: dict[str, int]) -> None:
     axes.set_xticks(range(len(formats)), formats)
     axes.set_yticks(range(len(audiences)), audiences)
     for (i, j), n in np.ndenumerate(table):
-        axes.text(j, i, str(n), ha="center", va="center")
+        shade = "white" if n > table.max() / 2 else "black"
+        axes.text(j, i, str(n), ha="center", va="center", color=shade)
     axes.set_title("accepted pieces")
     figure.savefig(place.out / "coverage.png", dpi=110, metadata={"Software": None})
 
@@ -290,7 +291,7 @@ def _plot(place: Workplace, pairs: dict[str, int]) -> None:
 STAGE = Stage(
     number=6,
     name="synthesize",
-    version=1,
+    version=2,
     needs=("apply-filter",),
     makes=("textbooks/*.parquet", "exercises/*.parquet", "rejects.parquet", "diversity.json",
            "coverage.png"),

@@ -47,7 +47,7 @@ class TokenizeConfig(Section):
         4, ge=1, le=100, description="An arm may be read so often to fill the budget (epochs)."
     )
     anneal_share: float = Field(
-        0.1, gt=0, lt=1, description="Share of the tokens kept for the decay of the rate."
+        0.3, gt=0, lt=1, description="Share of the tokens kept for the decay of the rate."
     )
     validation_document_bytes: int = Field(
         8_000, ge=500, description="A held-out document is cut to so much (bytes)."
@@ -133,8 +133,9 @@ def _train(
                 ranked[row["doc_id"]] = (order, row["text"])
     texts, taken = [], 0
     for _, text in sorted(ranked.values()):
-        texts.append(text[: config.max_train_bytes - taken])
-        taken += len(text)
+        head = text.encode()[: config.max_train_bytes - taken]
+        texts.append(head.decode("utf-8", "ignore"))
+        taken += len(head)
         if taken >= config.max_train_bytes:
             break
     tokenizer = Tokenizer(models.BPE())
@@ -149,6 +150,7 @@ def _train(
             show_progress=False,
         ),
     )
+    tokenizer.encode_special_tokens = True  # text that spells out the end of text ends nothing
     return tokenizer
 
 
@@ -189,7 +191,7 @@ def _write_arm(
     dtype: type[np.unsignedinteger[Any]],
 ) -> tuple[dict[str, Any], set[str]]:  # fmt: skip
     """`base` and `anneal` of one arm; what it is made of, and the documents used."""
-    anneal_budget = round(budget * config.anneal_share)
+    anneal_budget = min(max(1, round(budget * config.anneal_share)), budget - 1)
     if arm == "raw":
         anneal, base = _cut(pieces[::-1], anneal_budget), pieces
     else:
@@ -237,7 +239,7 @@ def _held_out_ids(arms: Sealed, seed: int, held_out: ValidationConfig) -> set[st
 STAGE = Stage(
     number=8,
     name="tokenize",
-    version=1,
+    version=2,
     needs=("decontaminate", "apply-filter"),
     makes=(
         "tokenizer.json",
