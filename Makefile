@@ -13,7 +13,7 @@ ifeq ($(shell uname -m),x86_64)
 export CMAKE_ARGS ?= -DGGML_NATIVE=OFF -DGGML_AVX=ON -DGGML_AVX2=ON -DGGML_FMA=ON -DGGML_F16C=ON -DGGML_BMI2=ON -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_SERVER=OFF -DLLAMA_BUILD_TESTS=OFF
 endif
 
-.PHONY: run smoke test check setup
+.PHONY: run smoke test check schemas bench setup
 
 run: setup
 	$(BIN)/primer run recipes/demo.yaml
@@ -30,6 +30,14 @@ check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_imports.py tests/test_schemas.py
+
+schemas: setup
+	$(BIN)/primer schema > recipes/recipe.schema.json
+	$(BIN)/primer schema --of handoff > docs/handoff.schema.json
+
+bench: setup
+	$(BIN)/python -m benchmarks.filtering
+	$(BIN)/python -m benchmarks.features
 
 setup: .venv/.installed
 

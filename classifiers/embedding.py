@@ -3,11 +3,9 @@
 Training: documents are bags of distinct words, hashed into buckets, weighted by inverse document
 frequency and cut to a few axes by a truncated SVD (latent semantic analysis). What is learned is
 one float32 table with a row per bucket, so a document's vector is a sum of rows, and the same loop
-serves training and scoring. fastText's skipgram vectors, pooled in the same way, were measured
-beside it under a split by repository: as good within the noise, fifty times slower to train, and
-given to stopping with "Encountered NaN" (docs/filter.md).
+serves training and scoring. docs/filter.md says what it brings.
 
-What it costs: under a second to train on 8 MB, then about 300 MB/s on one core.
+What it costs: a tenth of a second to train on 9 MB, then about 250 MB/s on one core.
 Source: Deerwester et al., "Indexing by Latent Semantic Analysis" (1990); Weinberger et al.,
 "Feature Hashing for Large Scale Multitask Learning" (2009).
 """

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import fasttext
 
-# Learning rate and epochs were the best of four settings on the weak labels of docs/filter.md.
 LEARNING_RATES = (0.5, 0.35, 0.25, 0.1, 0.05)
 SETTINGS = {
     "epoch": 25,

@@ -31,7 +31,7 @@ Scores = npt.NDArray[np.int64]
 Groups = npt.NDArray[np.object_]
 
 TOP_SCORE = 5
-LEXICAL_RIDGE = 0.5  # best of 0.3, 0.5, 1 on the weak labels of docs/filter.md, and flat there
+LEXICAL_RIDGE = 0.5  # of the order of a unit-length row's own weight
 
 
 class FilterForest(BaseEstimator):  # type: ignore[misc]  # sklearn has no types

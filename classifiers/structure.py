@@ -5,7 +5,7 @@ and short lines; boilerplate repeats lines, lists links, is all digits and brack
 `classifiers.tally` counts in one compiled pass; `SHARES` turns the counts into features.
 
 What it costs: 3 to 6 s to compile on a machine's first use (cached beside the module, or in the
-user's cache where that is read-only), then about 120 MB/s on one core. docs/filter.md says what
+user's cache where that is read-only), then about 100 MB/s on one core. docs/filter.md says what
 it brings.
 """
 

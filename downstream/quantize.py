@@ -68,10 +68,11 @@ def _file_type(name: str) -> int:
     import llama_cpp
 
     found: int | None = getattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}", None)
-    if found is None:
+    if found is None or name == FULL:  # quantizing F16 to F16 would overwrite what it reads
         raise InputError(
-            "quantize", f"quantize.types has {name!r}", "use llama.cpp's names, such as Q4_K_M"
-        )
+            "quantize", f"quantize.types has {name!r}",
+            f"use llama.cpp's names, such as Q4_K_M; {FULL} is always made",
+        )  # fmt: skip
     return found
 
 
@@ -120,7 +121,7 @@ STAGE = Stage(
     name="quantize",
     version=1,
     needs=("train",),
-    makes=(f"*/model-{FULL}.gguf", "*/model-Q*.gguf", "*/quantized.json"),
+    makes=(f"*/model-{FULL}.gguf", "*/model-[!F]*.gguf", "*/quantized.json"),
     sees=(QuantizeConfig,),
     work=quantize,
 )

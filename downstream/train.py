@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -131,7 +132,9 @@ def train(place: Workplace) -> Outcome:
         done = place.scratch / f"{arm.name}.json"
         if not done.exists():
             record = _train_arm(place, config, handoff, arm, path.parent)
-            done.write_text(json.dumps(record))
+            temporary = done.with_suffix(".writing")
+            temporary.write_text(json.dumps(record))
+            temporary.rename(done)
         facts[arm.name] = json.loads(done.read_text())
     fingerprint = place.needs["handoff"].manifest.fingerprint
     return Outcome(
@@ -205,8 +208,8 @@ def _train_arm(
     _write_metrics(folder / "metrics.jsonl", state.losses_nats, config)
     _plot(folder / "loss.png", state.losses_nats, arm.name)
     return {
-        "loss_first_nats": round(sum(state.losses_nats[:5]) / 5, 4),
-        "loss_last_nats": round(sum(state.losses_nats[-20:]) / len(state.losses_nats[-20:]), 4),
+        "loss_first_nats": round(statistics.fmean(state.losses_nats[:5]), 4),
+        "loss_last_nats": round(statistics.fmean(state.losses_nats[-20:]), 4),
         "steps": config.steps,
         "tokens": config.steps * tokens_a_step,
         "parameters": state.model.parameters_count,
@@ -221,6 +224,7 @@ def _steps(
     import torch
 
     peaks = [config.muon_learning_rate, config.adamw_learning_rate]
+    guess_nats = math.log(state.model.shape.vocabulary)
     for step in range(len(state.losses_nats), config.steps):
         for optimizer, peak in zip(state.optimizers, peaks, strict=True):
             optimizer.param_groups[0]["lr"] = peak * config.rate_at(step)
@@ -231,10 +235,11 @@ def _steps(
             optimizer.step()
             optimizer.zero_grad()
         loss_nats = float(loss.detach())
-        if not math.isfinite(loss_nats):
+        if not loss_nats < 2 * guess_nats:  # a NaN is not less either
             raise StageError(
                 "train",
-                f"the loss became {loss_nats} at step {step}",
+                f"the loss became {loss_nats:.4g} nats at step {step}, where a blind guess has "
+                f"{guess_nats:.4g}",
                 "lower train.muon_learning_rate or train.adamw_learning_rate",
             )
         state.losses_nats.append(loss_nats)

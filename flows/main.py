@@ -111,11 +111,14 @@ def card(run: str) -> None:
 
 
 @primer.command()
-def schema() -> None:
-    """Print the JSON schema of recipes, for editors."""
-    from flows.recipe import recipe_schema
-
-    click.echo(recipe_schema(), nl=False)
+@click.option("--of", "what", type=click.Choice(["recipe", "handoff"]), default="recipe")
+def schema(what: str) -> None:
+    """Print the JSON schema of recipes, for editors, or of handoffs, for trainers."""
+    if what == "recipe":
+        from flows.recipe import recipe_schema as found
+    else:
+        from pipeline.handoff_record import handoff_schema as found
+    click.echo(found(), nl=False)
 
 
 def find_run(run: str | None) -> Path:

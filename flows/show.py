@@ -131,7 +131,9 @@ def _figures(stages: Mapping[str, tuple[Path, Manifest]]) -> list[Table | Text]:
     if "train-filter" in facts:
         found = facts["train-filter"]
         for key in ("precision", "recall", "base_rate"):
-            table.add_row(f"filter: {key.replace('_', ' ')} of the positive class", _number(found.get(key)))
+            table.add_row(
+                f"filter: {key.replace('_', ' ')} of the positive class", _number(found.get(key))
+            )
     if "apply-filter" in facts:
         table.add_row("kept share of documents", _number(facts["apply-filter"].get("kept_share")))
     if "synthesize" in facts:

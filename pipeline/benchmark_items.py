@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,7 @@ def read_items(config: BenchmarkConfig) -> list[tuple[str, str]]:
         raw = path.read_bytes()
         text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
         rows = list(_rows(path.name.removesuffix(".gz"), text))
-    except (OSError, EOFError, ValueError, csv.Error) as error:
+    except (OSError, EOFError, ValueError, csv.Error, zlib.error) as error:
         raise InputError(
             "decontaminate",
             f"benchmark {config.name!r}: {path} cannot be read ({error})",
@@ -49,7 +50,7 @@ def read_items(config: BenchmarkConfig) -> list[tuple[str, str]]:
         if row.get(field)
     ]
     if not found:
-        known = sorted(rows[0]) if rows else []
+        known = sorted(map(str, rows[0])) if rows else []
         raise InputError(
             "decontaminate",
             f"benchmark {config.name!r}: {path} has {len(rows)} rows and nothing in the fields "
@@ -63,7 +64,7 @@ def _rows(name: str, text: str) -> Iterator[dict[str, Any]]:
     if name.endswith(".csv"):
         yield from csv.DictReader(io.StringIO(text))
         return
-    for line in text.splitlines():
+    for line in text.split("\n"):  # JSON lets other line ends stand inside a string
         if line.strip():
             row = json.loads(line)
             if not isinstance(row, dict):

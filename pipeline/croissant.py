@@ -1,4 +1,4 @@
-"""The dataset described as Croissant 1.1, checked by the reference implementation.
+"""The dataset described as Croissant 1.0, checked by the reference implementation.
 
 Source: https://docs.mlcommons.org/croissant/ . One record set for each arm, over the same Parquet
 columns; every file with its sha256.

@@ -33,7 +33,7 @@ from pipeline.shards import run_shards
 from pipeline.stage import Outcome, Sections, Stage, Workplace
 
 ARMS = ("raw", "kept", "kept+synthetic")
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"[^\W_]+")  # Markdown's _emphasis_ is punctuation too
 
 
 class DecontaminateConfig(Section):
@@ -220,7 +220,7 @@ def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
 STAGE = Stage(
     number=7,
     name="decontaminate",
-    version=1,
+    version=2,
     needs=("clean", "apply-filter", "synthesize"),
     makes=("hits.parquet", "benchmarks.json", *(f"arms/{arm}/*.parquet" for arm in ARMS)),
     sees=(DecontaminateConfig,),

@@ -63,7 +63,7 @@ class Draw:
 
 
 def draw(task: str, slot: int, attempt: int, extracts: int, seed: int) -> Draw:
-    """The draw of one slot's attempt; a further attempt changes every choice but the task."""
+    """The draw of one slot's attempt; a further attempt draws every choice anew but the task."""
     turn = slot + attempt * 1_009  # a prime apart: other factors, another extract
     combinations = list(itertools.product(AUDIENCES, FORMATS, STYLES))
     cycle, place = divmod(turn, len(combinations))

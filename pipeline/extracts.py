@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import ast
 import builtins
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 _FEWEST_LINES, _MOST_LINES = 4, 45
+_LINE_END = re.compile(r"\r\n|\r|\n")  # the parser's: a form feed, say, ends no line
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,13 @@ def _functions(text: str) -> Iterator[tuple[str, str]]:
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
-    lines = text.splitlines()
+    lines = _LINE_END.split(text)
     imports = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and _is_teachable(node):
-            used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-            if used - _bound_in(node) - {name for i in imports for name in _binds(i)}:
+            if _foreign(node) - {name for i in imports for name in _binds(i)}:
                 continue
-            needed = [ast.unparse(i) for i in imports if _binds(i) & used]
+            needed = [ast.unparse(i) for i in imports if _binds(i) & _used_in(node)]
             body = lines[node.lineno - 1 : node.end_lineno]
             head = "\n".join(needed) + "\n\n" if needed else ""
             yield node.name, head + "\n".join(body) + "\n"
@@ -68,9 +69,21 @@ def _is_teachable(node: ast.FunctionDef) -> bool:
     )
 
 
-def _bound_in(node: ast.FunctionDef) -> set[str]:
+def _foreign(node: ast.FunctionDef) -> set[str]:
+    """Names that must come from elsewhere. Defaults and annotations see nothing of the inside."""
+    arguments = [n for n in ast.walk(node.args) if isinstance(n, ast.arg)]
+    signature = [*node.args.defaults, *node.args.kw_defaults, *(a.annotation for a in arguments)]
+    parts = [part for part in (node, node.returns, *signature) if part is not None]
+    return {name for part in parts for name in _used_in(part) - _bound_in(part)}
+
+
+def _used_in(node: ast.AST) -> set[str]:
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+
+
+def _bound_in(node: ast.AST) -> set[str]:
     """Names that mean something inside: built in, parameters, given a value, imported there."""
-    bound = set(dir(builtins)) | {node.name}
+    bound = set(dir(builtins))
     for inner in ast.walk(node):
         if isinstance(inner, ast.Name) and not isinstance(inner.ctx, ast.Load):
             bound.add(inner.id)
@@ -80,10 +93,13 @@ def _bound_in(node: ast.FunctionDef) -> set[str]:
             bound |= _binds(inner)
         elif isinstance(inner, ast.FunctionDef | ast.ClassDef | ast.ExceptHandler):
             bound.add(inner.name or "")
-    return bound
+    declared = (n.names for n in ast.walk(node) if isinstance(n, ast.Global))
+    return bound.difference(*declared)
 
 
 def _binds(node: ast.Import | ast.ImportFrom) -> set[str]:
+    if isinstance(node, ast.ImportFrom) and node.level:
+        return set()  # from a package of its own: elsewhere it fails
     return {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
 
 

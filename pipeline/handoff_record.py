@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ HANDOFF = "handoff.json"
 
 class _Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Versioned(BaseModel):
+    handoff_version: int
 
 
 class HandedFile(_Record):
@@ -95,21 +100,27 @@ def open_handoff(path: Path, verify: bool = True) -> Handoff:
     """
     try:
         text = path.read_text()
+        version = _Versioned.model_validate_json(text).handoff_version
+        if version > HANDOFF_VERSION:  # asked first: a newer one may well have other fields
+            raise InputError(
+                "handoff",
+                f"{path} has version {version}, this Primer reads {HANDOFF_VERSION}",
+                "use the newer Primer that made it",
+            )
         handoff = Handoff.model_validate_json(text)
     except (OSError, ValidationError, UnicodeDecodeError) as error:
         raise InputError(
             "handoff", f"{path} is not a handoff ({error})", "give the handoff.json of a run"
         ) from error
-    if handoff.handoff_version > HANDOFF_VERSION:
-        raise InputError(
-            "handoff",
-            f"{path} has version {handoff.handoff_version}, this Primer reads {HANDOFF_VERSION}",
-            "use the newer Primer that made it",
-        )
     if verify:
         for file in handed_files(handoff):
             _verify(path.parent / file.path, file)
     return handoff
+
+
+def handoff_schema() -> str:
+    """The JSON schema of `handoff.json`, for trainers of other makes."""
+    return json.dumps(Handoff.model_json_schema(), indent=1, sort_keys=True) + "\n"
 
 
 def handed_files(handoff: Handoff) -> list[HandedFile]:

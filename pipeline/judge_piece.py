@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pipeline.sandbox import Sandbox
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```[ \t]*$", re.M | re.S)
-_LEAKED = re.compile(r"<document [0-9a-f]{16}>|as an ai\b|\bI (cannot|can't) help\b", re.I)
+_LEAKED = re.compile(r"</?document [0-9a-f]{16}>|as an ai\b|\bI (cannot|can't) help\b", re.I)
 _MIN_CHARS = 300
 _MAX_REPEATED_LINES = 0.4  # outside of code
 
@@ -70,13 +70,13 @@ def without_body(solution: str) -> str | None:
     """The solution with the last function's body replaced by `pass`; None without a function."""
     try:
         tree = ast.parse(solution)
-    except (SyntaxError, ValueError):
+        functions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
+        if not functions:
+            return None
+        functions[-1].body = [ast.Pass()]
+        return ast.unparse(tree)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    functions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
-    if not functions:
-        return None
-    functions[-1].body = [ast.Pass()]
-    return ast.unparse(tree)
 
 
 def _flaw_of(text: str) -> tuple[str, str] | None:

@@ -68,8 +68,6 @@ def label(place: Workplace) -> Outcome:
     rows = _rows(sample, answers, teacher.name, config, place.seed)
     write_table(place.out / "labels.parquet", rows, LABEL)
     _write_sample(place.out / "sample.json", sample)
-    histogram = _histogram(sample, answers)
-    _plot(place.out / "labels.png", histogram, teacher.name)
     unlabelled = Counter(row["unlabelled_reason"] for row in rows if row["score"] is None)
     labelled = len(rows) - sum(unlabelled.values())
     if labelled == 0:
@@ -78,6 +76,8 @@ def label(place: Workplace) -> Outcome:
             f"none of {len(rows)} answers could be used ({dict(unlabelled)})",
             "look at answers.sqlite beside the stages, and correct teacher",
         )
+    histogram = _histogram(sample, answers)
+    _plot(place.out / "labels.png", histogram, teacher.name)
     facts = {
         "annotator": teacher.name,
         "annotator_is_llm": teacher.is_llm,
@@ -121,7 +121,7 @@ def _rows(
             "doc_id": candidate.doc_id,
             "annotator": annotator,
             "rubric": RUBRICS[candidate.kind].ref,
-            "score": answer.content["score"] if answer.content else None,
+            "score": _score(answer),
             "justification": answer.content["justification"] if answer.content else None,
             "unlabelled_reason": answer.problem,
             "split": split_of(candidate.group, seed, config.test_share),
@@ -131,13 +131,19 @@ def _rows(
     ]
 
 
+def _score(answer: Answer) -> int | None:
+    """The score; to the schema, 3.0 is an integer too."""
+    return int(answer.content["score"]) if answer.content else None
+
+
 def _histogram(sample: Sample, answers: list[Answer]) -> dict[str, dict[str, int]]:
     """Labels by kind and score."""
     counts: dict[str, dict[str, int]] = {}
     for candidate, answer in zip(sample.drawn, answers, strict=True):
-        if answer.content:
-            by_score = counts.setdefault(candidate.kind, {str(score): 0 for score in range(6)})
-            by_score[str(answer.content["score"])] += 1
+        score = _score(answer)
+        if score is not None:
+            by_score = counts.setdefault(candidate.kind, {str(n): 0 for n in range(6)})
+            by_score[str(score)] += 1
     return dict(sorted(counts.items()))
 
 

@@ -85,11 +85,11 @@ def _read_content(
         return None, early
     try:
         content = json.loads(stored["content"])
-    except ValueError:
+        json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair cannot be stored
+        fits = Draft202012Validator(dict(question.schema)).is_valid(content)
+    except (ValueError, RecursionError):
         return None, "unparsable"
-    if not Draft202012Validator(dict(question.schema)).is_valid(content):
-        return None, "wrong_schema"
-    return content, None
+    return (content, None) if fits else (None, "wrong_schema")
 
 
 def _early_problem(stored: Mapping[str, Any]) -> str | None:
@@ -110,20 +110,24 @@ def read_completion(body: str, most: tuple[int, int]) -> dict[str, Any]:
         choice = (completion["choices"] or [{}])[0]
         message = choice.get("message") or {}
         usage = completion.get("usage") or {}
-        raw = {
-            "content": message.get("content"),
-            "refusal": message.get("refusal"),
-            "finish_reason": choice.get("finish_reason"),
-        }
-        if not all(value is None or isinstance(value, str) for value in raw.values()):
-            raise TypeError("an answer must be text")
         return {
-            **raw,
+            "content": _text(message.get("content")),
+            "refusal": _text(message.get("refusal")),
+            "finish_reason": _text(choice.get("finish_reason")),
             "prompt_tokens": int(usage.get("prompt_tokens", most[0])),
             "completion_tokens": int(usage.get("completion_tokens", most[1])),
         }
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (
+        ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError,
+    ) as error:  # fmt: skip
         raise LostError("malformed_response") from error
+
+
+def _text(value: Any) -> str | None:
+    """The value; half a surrogate pair, which can be neither sent nor stored, becomes `?`."""
+    if value is None or isinstance(value, str):
+        return value and value.encode("utf-8", "replace").decode()
+    raise TypeError("an answer must be text")
 
 
 def repair(question: Question, answer: Answer) -> Question:

@@ -121,9 +121,9 @@ class Sandbox:
                     start_new_session=True,
                 )
                 timed_out = self._wait(process)
-            return Execution(
-                process.returncode, _read(home / "stdout"), _read(home / "stderr"), timed_out
-            )
+            status = process.returncode  # a shell tells a signal by adding it to 128
+            exit_code = 128 - status if 128 < status <= 128 + signal.SIGRTMAX else status
+            return Execution(exit_code, _read(home / "stdout"), _read(home / "stderr"), timed_out)
 
     def _wait(self, process: subprocess.Popen[bytes]) -> bool:
         timed_out = False
@@ -146,9 +146,14 @@ class Sandbox:
         namespaces = _namespaces()
         if namespaces is None:
             return [*limited, *python]
-        as_nobody = [f"--userspec={_NOBODY}:{_NOBODY}"] if os.geteuid() == 0 else []
-        inside = f"cd /scratch; exec {shlex.join(python)}"
-        enter = ["chroot", *as_nobody, str(root), *limited, f"--nproc={limits.processes}"]
+        # a shell comes first, because the first process of a namespace ignores most signals
+        inside = f"cd /scratch; {shlex.join(python)}; exit $?"
+        if os.geteuid() == 0:
+            chroot, without = ["chroot", f"--userspec={_NOBODY}:{_NOBODY}"], []
+        else:  # root of its own namespace, who could leave the new root by another chroot
+            chroot, without = ["chroot"], ["--bounding-set=-all", "--inh-caps=-all"]
+        rights = ["setpriv", "--no-new-privs", *without]
+        enter = [*chroot, str(root), *rights, *limited, f"--nproc={limits.processes}"]
         script = f"{_furnish(root)}; exec {shlex.join([*enter, '/bin/sh', '-c', inside])}"
         return [*namespaces, "/bin/sh", "-c", script]
 
@@ -156,7 +161,8 @@ class Sandbox:
 def _furnish(root: Path) -> str:
     """Shell commands that build a root with Python, libraries, an empty scratch, nothing else."""
     quoted = shlex.quote(str(root))
-    parts = [f"set -e; mount -t tmpfs -o size=64m,mode=755 tmpfs {quoted}; cd {quoted}"]
+    options = "size=64m,nr_inodes=10k,mode=755"
+    parts = [f"set -e; mount -t tmpfs -o {options} tmpfs {quoted}; cd {quoted}"]
     for place in ("/bin", "/lib", "/lib64"):
         if Path(place).is_symlink():
             parts.append(f"ln -s {shlex.quote(os.readlink(place))} .{place}")

@@ -65,7 +65,7 @@ def make_app() -> Starlette:
             if body["model"] != STANDIN_MODEL:
                 return _error(404, f"there is no model {body['model']!r}")
             content = await run_in_threadpool(answer, schema_name, messages)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             return _error(400, f"the stand-in needs messages and a json_schema it knows: {error!r}")
         return JSONResponse(_completion(messages, json.dumps(content, ensure_ascii=False)))
 

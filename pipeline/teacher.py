@@ -137,8 +137,7 @@ class Teacher:
     def _client(self) -> AsyncOpenAI:
         from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-        variable = self.config.key_variable
-        key = secret(variable) if variable else None
+        variable, key = self.config.key_variable, self._key()
         if variable and key is None:
             raise InputError(
                 self.stage,
@@ -153,6 +152,10 @@ class Teacher:
             # a proxy of the environment is for others, not for the stand-in on loopback
             http_client=DefaultAsyncHttpxClient(trust_env=self.is_llm),
         )
+
+    def _key(self) -> str | None:
+        variable = self.config.key_variable
+        return secret(variable) if variable else None
 
     async def _answer(self, client: AsyncOpenAI, question: Question) -> Answer:
         answer = self._recall(question) or await self._send(client, question)
@@ -203,7 +206,9 @@ class Teacher:
         import openai
 
         try:
-            response = await client.chat.completions.with_raw_response.create(**request)
+            # the package's own timeout begins anew with every byte that trickles in
+            async with asyncio.timeout(self.config.timeout_seconds):
+                response = await client.chat.completions.with_raw_response.create(**request)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise InputError(
                 self.stage,
@@ -220,9 +225,11 @@ class Teacher:
             kind = "rate_limited" if error.status_code == 429 else "server_error"
             raise _BusyError(kind, _retry_after(error.response.headers)) from None
         except openai.APIStatusError as error:
-            words = error.response.text[:500]
-            raise _RejectedError(f"refused_by_server_{error.status_code}", words) from None
-        except openai.APITimeoutError:
+            # some gateways repeat what they were sent, and these words end in the labels
+            words = error.response.text
+            words = words.replace(key, "[key]") if (key := self._key()) else words
+            raise _RejectedError(f"refused_by_server_{error.status_code}", words[:500]) from None
+        except (openai.APITimeoutError, TimeoutError):
             raise LostError("timed_out") from None
         except openai.APIConnectionError as error:
             # by name, because the openai package has changed its HTTP library once

@@ -40,21 +40,23 @@ _FEWEST_TEST = 1
 class KeepShare(Section):
     """Keep the best part of the corpus."""
 
-    kind: Literal["keep_share"] = "keep_share"
+    kind: Literal["keep_share"] = Field("keep_share", description="A share of the corpus.")
     value: float = Field(0.3, gt=0, le=1, description="Share of the corpus's documents to keep.")
 
 
 class PrecisionFloor(Section):
     """Keep as much as possible while enough of it is good."""
 
-    kind: Literal["precision_floor"] = "precision_floor"
+    kind: Literal["precision_floor"] = Field("precision_floor", description="A precision to reach.")
     value: float = Field(0.8, gt=0, lt=1, description="Least precision of the positive class.")
 
 
 class ExpectedScore(Section):
     """Keep what is expected to score at least so much."""
 
-    kind: Literal["expected_score"] = "expected_score"
+    kind: Literal["expected_score"] = Field(
+        "expected_score", description="An expected score to reach."
+    )
     value: float = Field(3.0, ge=0, le=5, description="Least expected score, 0 to 5.")
 
 

@@ -63,6 +63,13 @@ def choose_validation(
              "text": text, "n_bytes": len(text.encode()), "score": score, "keep": keep,
              "tokens": tokens}
         )  # fmt: skip
+    if not found:
+        raise StageError(
+            "tokenize",
+            f"each of {len(rows)} held-out documents is larger than its kind's part of "
+            f"validation.max_bytes = {held_out.max_bytes}",
+            "raise validation.max_bytes, or lower tokenize.validation_document_bytes",
+        )
     return found
 
 

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,44 @@ def primer(environment, *arguments, **options):
 
 
 @pytest.fixture(scope="session")
+def server(environment, tmp_path_factory):
+    """A Prefect server that outlives the runs, as a user's would; its API's address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [PRIMER.with_name("prefect"), "server", "start", "--port", str(port)],
+        env={**environment, "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"},
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    api = f"http://127.0.0.1:{port}/api"
+    try:
+        while not is_up(api):
+            assert process.poll() is None, "the Prefect server did not start"
+            time.sleep(0.2)
+        yield api
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def is_up(api):
+    try:
+        with urllib.request.urlopen(f"{api}/health", timeout=2) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def ask(api, route, **body):
+    request = urllib.request.Request(
+        f"{api}/{route}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+@pytest.fixture(scope="session")
 def whole(environment):
     """One undisturbed run of the smoke recipe."""
     done = primer(environment, "run", str(RECIPE))
@@ -51,7 +91,7 @@ def test_the_whole_journey_is_sealed_and_verifies(whole, environment):
     run, done = whole
     assert list(sealed_stages(run)) == list(NAMES)
     assert verify_run(run) == []
-    for word in ("journey of", "decode tok/s", "precision of the positive class", "report.html"):
+    for word in ("journey of", "decode", "precision of the positive class", "report.html"):
         assert word in done.stdout
     assert primer(environment, "verify", "smoke").returncode == 0
 
@@ -97,14 +137,20 @@ def test_show_and_card_answer_from_the_manifests(whole, environment):
     assert "not an LLM" in card.stdout
 
 
-def test_killed_at_several_moments_it_ends_as_if_undisturbed(whole, environment, tmp_path):
-    kill_and_resume(whole, environment, tmp_path, ["clean", "label", "synthesize", "train"])
+def test_killed_at_several_moments_it_ends_as_if_undisturbed(whole, environment, server, tmp_path):
+    reported = {**environment, "PREFECT_API_URL": server}
+    kill_and_resume(whole, reported, tmp_path, ["clean", "label", "synthesize", "train"])
+    (artifact,) = ask(server, "artifacts/latest/filter", limit=1)
+    assert artifact["key"] == "dataset-card"
+    assert artifact["data"] == (tmp_path / "smoke" / "09-card" / "README.md").read_text()
+    tasks = ask(server, "task_runs/filter", task_runs={"state": {"type": {"any_": ["COMPLETED"]}}})
+    assert set(NAMES) <= {task["name"].rpartition("-")[0] for task in tasks}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1_800)
-def test_killed_in_every_stage_it_ends_as_if_undisturbed(whole, environment, tmp_path):
-    kill_and_resume(whole, environment, tmp_path, NAMES)
+def test_killed_in_every_stage_it_ends_as_if_undisturbed(whole, environment, server, tmp_path):
+    kill_and_resume(whole, {**environment, "PREFECT_API_URL": server}, tmp_path, NAMES)
 
 
 def kill_and_resume(whole, environment, runs, stages):

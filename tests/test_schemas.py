@@ -8,14 +8,22 @@ import pytest
 import yaml
 
 from flows.recipe import load_recipe, recipe_schema
+from pipeline.handoff_record import handoff_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 
-def test_the_exported_recipe_schema_is_the_code_s():
-    exported = (ROOT / "recipes" / "recipe.schema.json").read_text()
-    assert exported == recipe_schema(), "run: primer schema > recipes/recipe.schema.json"
+@pytest.mark.parametrize(
+    ("what", "file", "schema"),
+    [
+        ("recipe", "recipes/recipe.schema.json", recipe_schema),
+        ("handoff", "docs/handoff.schema.json", handoff_schema),
+    ],
+)
+def test_the_exported_schemas_are_the_code_s(what, file, schema):
+    exported = (ROOT / file).read_text()
+    assert exported == schema(), f"run: primer schema --of {what} > {file}"
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

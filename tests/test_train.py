@@ -1,0 +1,194 @@
+"""Stage 11 on a small real handoff: it learns, resumes to the same bytes, refuses what is wrong."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+from itertools import pairwise
+
+import pytest
+from pydantic import ValidationError
+from small_handoff import SECTIONS, put_handoff
+
+from conftest import Bench
+from downstream.batches import Batches
+from downstream.train import STAGE, TrainConfig
+from pipeline.errors import InputError, StageError
+
+ARMS = ("raw", "kept+synthetic")
+TINY = TrainConfig(
+    arms=ARMS, hidden=64, layers=1, heads=2, kv_heads=1, feed_forward=64, sequence_tokens=32,
+    steps=30, threads=1, checkpoint_steps=7,
+)  # fmt: skip
+
+
+def train(bench, config=TINY, **options):
+    put_handoff(bench)
+    return bench.make(STAGE, *SECTIONS, config, **options)
+
+
+def changed(**fields):
+    return TINY.model_copy(update=fields)
+
+
+def metrics(sealed, arm="raw"):
+    lines = sealed.file(f"{arm}/metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """An undisturbed training, and meanwhile one in a process that is killed in its second arm."""
+    killed = Bench(tmp_path_factory.mktemp("killed") / "run")
+    put_handoff(killed)
+    script = textwrap.dedent(f"""
+        import sys, time
+        sys.path[:0] = {sys.path!r}
+        from pathlib import Path
+        import test_train
+        from test_train import Batches, Bench
+        real, seen = Batches.at, []
+        def at(self, step):
+            seen.append(step)
+            if seen.count(17) == 2:  # in the second arm, three steps after a checkpoint
+                print("here", flush=True)
+                time.sleep(200)
+            return real(self, step)
+        Batches.at = at
+        test_train.train(Bench(Path({str(killed.run)!r})))
+    """)
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    with process:
+        trained = train(Bench(tmp_path_factory.mktemp("trained") / "run"))
+        assert process.stdout.readline() == b"here\n"
+        process.send_signal(signal.SIGKILL)
+    return trained, killed
+
+
+@pytest.fixture(scope="module")
+def trained(runs):
+    return runs[0]
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_loss_falls_and_every_step_is_a_row(trained, arm):
+    rows = metrics(trained, arm)
+    losses = [row["loss_nats"] for row in rows]
+    assert [row["step"] for row in rows] == list(range(30))
+    assert losses[0] == pytest.approx(5.99, abs=0.1)  # a blind guess among 400 tokens
+    assert sum(losses[-5:]) / 5 < losses[0] - 0.7
+    facts = trained.facts["arms"][arm]
+    assert facts["loss_first_nats"] == pytest.approx(sum(losses[:5]) / 5, abs=1e-4)
+    assert facts["loss_last_nats"] == pytest.approx(sum(losses[-20:]) / 20, abs=1e-4)
+    assert (facts["steps"], facts["tokens"]) == (30, 30 * 8 * 32)
+
+
+def test_arms_are_alike_in_all_but_the_data(trained):
+    raw, other = (metrics(trained, arm) for arm in ARMS)
+    assert [r["muon_learning_rate"] for r in raw] == [r["muon_learning_rate"] for r in other]
+    assert [r["loss_nats"] for r in raw] != [r["loss_nats"] for r in other]
+    configs = [trained.file(f"{arm}/config.json").read_bytes() for arm in ARMS]
+    assert configs[0] == configs[1]
+
+
+def test_killed_between_checkpoints_it_ends_with_the_same_bytes(runs, monkeypatch):
+    trained, killed = runs
+    assert not (killed.run / "11-train").exists()
+    read, real = [], Batches.at
+    monkeypatch.setattr(Batches, "at", lambda self, step: read.append(step) or real(self, step))
+    resumed = killed.make(STAGE, *SECTIONS, TINY)
+    assert read == list(range(14, 30))  # the first arm not again, the second from its checkpoint
+    for arm in ARMS:
+        for name in ("model.safetensors", "metrics.jsonl"):
+            undisturbed = trained.file(f"{arm}/{name}").read_bytes()
+            assert resumed.file(f"{arm}/{name}").read_bytes() == undisturbed
+    assert resumed.manifest.outputs_sha256 == trained.manifest.outputs_sha256
+
+
+def test_how_often_a_checkpoint_is_written_changes_nothing(trained, bench):
+    sealed = train(bench, changed(checkpoint_steps=30))
+    assert sealed.manifest.fingerprint == trained.manifest.fingerprint
+    assert sealed.manifest.outputs_sha256 == trained.manifest.outputs_sha256
+
+
+def test_another_seed_trains_another_model(trained, bench):
+    other = train(bench, changed(arms=("raw",), steps=2), seed=8)
+    assert metrics(other)[0]["loss_nats"] != metrics(trained)[0]["loss_nats"]
+
+
+def test_a_run_of_two_steps_tells_its_losses(bench):
+    sealed = train(bench, changed(arms=("raw",), steps=2))
+    losses = [row["loss_nats"] for row in metrics(sealed)]
+    for name in ("loss_first_nats", "loss_last_nats"):
+        assert sealed.facts["arms"]["raw"][name] == pytest.approx(sum(losses) / 2, abs=1e-4)
+
+
+def test_without_arms_named_all_are_trained(bench):
+    sealed = train(bench, changed(arms=None, steps=2))
+    assert sorted(sealed.facts["arms"]) == ["kept", "kept+synthetic", "raw"]
+    assert len(sealed.files("*/model.safetensors")) == sealed.ledger.kept == 3
+
+
+def test_an_unknown_arm_is_refused_with_the_known_ones(bench):
+    with pytest.raises(InputError, match=r"'cooked'; .*raw, kept, kept\+synthetic") as refused:
+        train(bench, changed(arms=("raw", "cooked")))
+    assert refused.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        {"adamw_learning_rate": 1.0},  # the recipe allows it; the loss goes through the roof
+        {"adamw_learning_rate": 1e30},  # beyond the recipe: overflows to NaN
+        {"muon_learning_rate": 1e30},
+    ],
+)
+def test_a_loss_that_runs_away_stops_the_stage_with_a_cure(bench, rates):
+    cure = r"train: the loss became (nan|inf|\d+).* at step \d.*; lower train\.muon_learning_rate"
+    with pytest.raises(StageError, match=cure):
+        train(bench, changed(**rates))
+    assert not (bench.run / "11-train").exists()
+
+
+def test_a_changed_byte_in_a_shard_is_seen_before_it_is_read(bench):
+    path, handoff = put_handoff(bench)
+    shard = path.parent / handoff.arms[0].base[0].path
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:100] + bytes([whole[100] ^ 1]) + whole[101:])
+    with pytest.raises(StageError, match="is not the file that was handed over"):
+        bench.make(STAGE, *SECTIONS, TINY)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hidden": 100, "heads": 3},
+        {"heads": 4, "kv_heads": 3},
+        {"heads": 2, "kv_heads": 4},
+        {"hidden": 66, "heads": 2, "kv_heads": 2},  # a head of 33 has no halves
+        {"steps": 1},
+        {"decay_share": 0},
+        {"muon_learning_rate": 2},
+        {"adamw_learning_rate": float("nan")},
+        {"dropout": 0.1},
+    ],
+)
+def test_a_shape_or_rate_that_cannot_be_is_refused(fields):
+    with pytest.raises(ValidationError):
+        TrainConfig(**fields)
+
+
+@pytest.mark.parametrize(
+    ("steps", "warmup_share", "decay_share"),
+    [(2, 0, 0.3), (2, 0.4, 0.99), (30, 0.04, 0.3), (500, 0.1, 0.01), (101, 0, 0.5)],
+)
+def test_the_rate_warms_up_stays_and_decays_on_the_annealing_data(steps, warmup_share, decay_share):
+    config = TrainConfig(steps=steps, warmup_share=warmup_share, decay_share=decay_share)
+    rates = [config.rate_at(step) for step in range(steps)]
+    assert all(0 < rate <= 1 for rate in rates)
+    top = rates.index(max(rates))
+    assert rates[: top + 1] == sorted(rates[: top + 1])
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+    late = rates[steps - config.decay_steps - 1 :]
+    assert all(after < before for before, after in pairwise(late))
