@@ -203,6 +203,15 @@ def test_the_tokenizer_learns_nothing_from_held_out_text(tmp_path):
     assert count[secret] > 5
 
 
+def test_the_tokenizer_learns_from_so_many_bytes_and_no_more(tmp_path):
+    signs = [chr(0x4E00 + 97 * i) for i in range(40)]  # of three bytes each
+    rows = [document(f"{s} " * 250, f"{s}.md", group=f"group-{i}") for i, s in enumerate(signs)]
+    config = TokenizeConfig(vocabulary=400, max_train_bytes=10_000)
+    sealed = make(tmp_path / "run", config, HELD_OUT, rows=rows)
+    learnt = [s for s in signs if len(tokenizer_of(sealed).encode(f" {s}").ids) == 1]
+    assert 5 < len(learnt) <= 10
+
+
 def test_no_budget_takes_the_smallest_arm_once_and_a_larger_one_goes_round(tmp_path):
     once = make(tmp_path / "once", SMALL.model_copy(update={"budget_tokens": None}), HELD_OUT)
     assert once.facts["arms"]["kept"]["epochs"] == 1

@@ -1,0 +1,181 @@
+"""The door to the trainer, on a real run: it opens on the bytes that were handed over alone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from jsonschema import Draft202012Validator
+from small_run import UNTIL_HANDOFF, copy_run, small_recipe, small_run
+
+from pipeline.decontaminate import ARMS
+from pipeline.errors import InputError, StageError
+from pipeline.handoff import STAGE
+from pipeline.handoff_record import HANDOFF_VERSION, handed_files, open_handoff
+from pipeline.manifest import hash_file
+from pipeline.records import read_rows
+from pipeline.step import make_plan, run_step
+
+SCHEMA = Path(__file__).resolve().parents[1] / "docs" / "handoff.schema.json"
+
+
+def handed():
+    return small_run()["handoff"].file("handoff.json")
+
+
+@pytest.fixture(scope="module")
+def opened():
+    return open_handoff(handed())
+
+
+@pytest.fixture
+def copy(tmp_path):
+    """The handoff of a copy of the run."""
+    return copy_run(tmp_path) / "10-handoff" / "handoff.json"
+
+
+def rewrite(path, **fields):
+    record = {**json.loads(path.read_text()), **fields}
+    path.write_text(json.dumps(record))
+    return path
+
+
+def flip(path):
+    """Change one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_it_names_every_file_that_a_trainer_needs_with_its_bytes(opened):
+    files = handed_files(opened)
+    assert len(files) == 3 + 2 * len(ARMS)
+    for file in files:
+        path = handed().parent / file.path
+        assert (hash_file(path), path.stat().st_size) == (file.sha256, file.bytes)
+    tokenized = small_run()["tokenize"]
+    named = {Path(file.path).relative_to("../08-tokenize").as_posix()
+             for file in files if "08-tokenize" in file.path}  # fmt: skip
+    assert named == set(tokenized.manifest.files)
+
+
+def test_tokens_mixture_and_validation_are_as_the_files_hold_them(opened):
+    for arm in opened.arms:
+        told = opened.mixture[arm.name]
+        counts = [sum(shard.tokens for shard in part) for part in (arm.base, arm.anneal)]
+        assert counts == [told["base_tokens"], told["anneal_tokens"]]
+        assert sum(counts) == arm.tokens == 30_000
+        for shard in (*arm.base, *arm.anneal):
+            ids = np.fromfile(handed().parent / shard.path, opened.token_dtype)
+            assert (len(ids), shard.bytes) == (shard.tokens, ids.nbytes)
+            assert ids.max() < opened.vocabulary
+    rows = list(read_rows([handed().parent / opened.validation.documents.path]))
+    assert opened.validation.bytes == sum(len(row["text"].encode()) for row in rows)
+    assert opened.validation.tokens == sum(len(row["tokens"]) for row in rows)
+    assert opened.suggestion.parameters == round(30_000 / opened.suggestion.tokens_per_parameter)
+
+
+def test_it_says_where_it_comes_from_who_wrote_it_and_what_was_taken_out(opened):
+    run = small_run()
+    assert opened.fingerprints == {
+        name: sealed.manifest.fingerprint for name, sealed in run.items() if name != "handoff"
+    }
+    assert opened.teacher["is_llm"] is False
+    for who in ("annotator", "writer"):
+        assert "not an LLM" in opened.teacher[who]
+    assert opened.contamination["hits"] == {"one-sentence": 1}
+    lessons = next(arm for arm in opened.arms if arm.name == "kept+synthetic")
+    assert lessons.synthetic_tokens > 0
+    for arm in opened.arms:
+        rows = run["decontaminate"].facts["documents_by_arm"][arm.name]
+        assert sum(arm.licences.values()) == rows
+        assert set(arm.licences) == {"PSF-2.0", "unknown"}
+        assert arm.synthetic_tokens == 0 or arm is lessons
+
+
+def test_it_fits_the_published_schema():
+    schema = json.loads(SCHEMA.read_text())
+    record = json.loads(handed().read_text())
+    assert list(Draft202012Validator(schema).iter_errors(record)) == []
+    assert list(Draft202012Validator(schema).iter_errors({**record, "arms": 3})) != []
+
+
+def test_a_run_that_was_moved_as_a_whole_still_opens(copy, opened, tmp_path):
+    moved = shutil.move(copy.parents[1], tmp_path / "elsewhere")
+    assert open_handoff(Path(moved) / "10-handoff" / "handoff.json") == opened
+
+
+FILES = {
+    "a shard": lambda h: h.arms[0].base[0],
+    "the last shard": lambda h: h.arms[-1].anneal[-1],
+    "the tokenizer": lambda h: h.tokenizer,
+    "the card": lambda h: h.card,
+    "the validation set": lambda h: h.validation.documents,
+}
+
+
+@pytest.mark.parametrize("which", FILES)
+def test_a_flipped_bit_is_refused_and_its_file_named(copy, opened, which):
+    path = copy.parent / FILES[which](opened).path
+    flip(path)
+    with pytest.raises(StageError, match="is not the file that was handed over; run") as refused:
+        open_handoff(copy)
+    assert str(path) in str(refused.value)
+    assert open_handoff(copy, verify=False) == opened
+
+
+@pytest.mark.parametrize(
+    ("harm", "problem"),
+    [
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-2]), "is not the file"),
+        (lambda path: path.write_bytes(path.read_bytes() + b"\0\0"), "is not the file"),
+        (lambda path: path.write_bytes(b""), "is not the file"),
+    ],
+    ids=["missing", "cut", "grown", "emptied"],
+)
+def test_a_file_that_is_gone_or_of_another_size_is_refused(copy, opened, harm, problem):
+    path = copy.parent / opened.arms[1].base[0].path
+    harm(path)
+    with pytest.raises(StageError, match=problem) as refused:
+        open_handoff(copy)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("new", [{}, {"optimizer": "of a later day"}, {"arms": "told otherwise"}])
+def test_a_newer_version_is_refused_as_such_whatever_its_fields(copy, new):
+    rewrite(copy, handoff_version=HANDOFF_VERSION + 1, **new)
+    with pytest.raises(InputError, match=r"has version 2, this Primer reads 1; use the newer"):
+        open_handoff(copy)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"\xff\xfe", b'{"handoff_version": 1}', b'{"handoff_version": "new"}'],
+)
+def test_what_is_no_handoff_is_refused_with_a_cure(tmp_path, content):
+    path = tmp_path / "handoff.json"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"is not a handoff.*; give the handoff\.json of a run"):
+        open_handoff(path)
+
+
+def test_a_missing_handoff_and_an_unknown_field_are_refused(copy, tmp_path):
+    for path in (tmp_path / "none.json", rewrite(copy, surprise=1), copy.parent):
+        with pytest.raises(InputError, match="is not a handoff"):
+            open_handoff(path)
+
+
+def test_what_changed_after_sealing_is_not_handed_over(copy, opened):
+    run = copy.parents[1]
+    shutil.rmtree(copy.parent)
+    recipe = small_recipe(small_run()["ingest"].path.parents[1] / "benchmark.jsonl")
+    step = make_plan(UNTIL_HANDOFF, recipe, run)[STAGE.name]
+    path = run / Path(opened.arms[0].anneal[0].path).relative_to("..")
+    flip(path)
+    with pytest.raises(StageError, match="is not the file that was handed over"):
+        run_step(step)
+    assert step.sealed() is None
+    flip(path)
+    assert run_step(step).manifest.outputs_sha256 == small_run()["handoff"].manifest.outputs_sha256
