@@ -50,10 +50,8 @@ def run(
     recipe: Path, until: str | None, start: str | None, dry_run: bool, changes: tuple[str, ...]
 ) -> None:
     """Carry RECIPE through the journey; what is sealed is skipped, what was killed resumes."""
-    from rich.console import Console
-
     from flows.recipe import load_recipe
-    from flows.show import print_plan, print_run
+    from flows.show import open_console, print_plan, print_run
 
     loaded = load_recipe(recipe, changes)
     directory = runs_directory() / loaded.name
@@ -62,23 +60,21 @@ def run(
         from flows.journey import plan_journey
 
         plan = plan_journey(loaded, directory, start, until)
-        print_plan(Console(), loaded, plan, estimate_teacher(loaded, plan))
+        print_plan(open_console(), loaded, plan, estimate_teacher(loaded, plan))
         return
     from flows.run import run_journey
 
     run_journey(loaded, directory, start, until)
-    print_run(Console(), directory)
+    print_run(open_console(), directory)
 
 
 @primer.command()
 @click.argument("run", required=False)
 def show(run: str | None) -> None:
     """Show the journey of RUN (a name or a directory; without it, the newest run)."""
-    from rich.console import Console
+    from flows.show import open_console, print_run
 
-    from flows.show import print_run
-
-    print_run(Console(), find_run(run))
+    print_run(open_console(), find_run(run))
 
 
 @primer.command()

@@ -26,6 +26,12 @@ PLACES = {
 }
 
 
+def open_console() -> Console:
+    """Standard output; where no terminal says how wide it is, wide enough for any path."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, column in enumerate(columns):

@@ -9,7 +9,12 @@ writes the same file names: no rows twice, none lost.
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import json
+import os
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -55,6 +60,7 @@ def run_shards(
             return super()._launch_run_for_rank(*arguments, **options)
 
     _silence_datatrove()
+    _leave_no_child_behind()
     executor = Executor(
         pipeline=[Shard()], tasks=tasks, workers=workers, logging_dir=str(home / "datatrove")
     )
@@ -75,6 +81,14 @@ def _silence_datatrove() -> None:
     from datatrove.utils.logging import logger
 
     logger.disable("datatrove")
+
+
+@functools.cache
+def _leave_no_child_behind() -> None:
+    """What is forked from here ends with us, even by SIGKILL: datatrove's manager would stay."""
+    if sys.platform == "linux":
+        libc, parent_death_signal = ctypes.CDLL(None), 1
+        os.register_at_fork(after_in_child=lambda: libc.prctl(parent_death_signal, signal.SIGKILL))
 
 
 class _watched:  # noqa: N801  # reads as a verb where it is used

@@ -176,42 +176,47 @@ def test_packers_stand_beside_the_models_and_text_is_not_random(measured):
     assert all(1 < bits < 6 for bits in measured[0].facts["baselines"].values())
 
 
-def test_what_was_measured_before_a_stop_is_not_measured_again(bench, monkeypatch):
-    sections = put_random(bench, "Q8_0")
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """Three rounds over two models, stopped once and run again: what was begun, and what ended."""
+    bench = Bench(tmp_path_factory.mktemp("stopped") / "run")
+    sections = (*put_random(bench, "Q8_0"), changed(repetitions=3))
     begun, ended, real = [], [], evaluate._run
 
     def run(*arguments):
         begun.append(arguments)
-        if len(begun) == 4:
+        if len(begun) == 5:
             raise KeyboardInterrupt
         result = real(*arguments)
-        ended.append(arguments)
+        ended.append((arguments, result))
         return result
 
-    monkeypatch.setattr(evaluate, "_run", run)
-    with pytest.raises(KeyboardInterrupt):
-        bench.make(STAGE, *sections, SMALL)
-    assert not (bench.run / "13-evaluate").exists()
-    bench.make(STAGE, *sections, SMALL)
-    assert begun[4:] == begun[3:4]  # only what was interrupted is begun again
-    assert len(ended) == len(set(ended)) == 4  # two models' quality and speed, once each
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "_run", run)
+        with pytest.raises(KeyboardInterrupt):
+            bench.make(STAGE, *sections)
+        assert not (bench.run / "13-evaluate").exists()
+        return bench.make(STAGE, *sections), begun, ended
 
 
-def test_the_median_of_the_rounds_is_told_with_its_spread(bench, monkeypatch):
-    sections, speeds, real = put_random(bench, "Q8_0"), [], evaluate._run
+def test_what_was_measured_before_a_stop_is_not_measured_again(stopped):
+    _, begun, ended = stopped
+    assert begun[5] == begun[4]  # what was interrupted is begun again, and nothing else
+    times = Counter(arguments for arguments, _ in ended)
+    assert sorted(times.values()) == [1, 1, 3, 3]  # two models' quality, and their three rounds
 
-    def run(*arguments):
-        result = real(*arguments)
-        if arguments[0] == "speed":
-            speeds.append((arguments[1], result["decode_tokens_per_s"]))
-        return result
 
-    monkeypatch.setattr(evaluate, "_run", run)
-    sealed = bench.make(STAGE, *sections, changed(repetitions=3))
-    order = [re.search(r"model-(\w+)\.gguf", path)[1] for path, _ in speeds]
-    assert order == ["F16", "Q8_0"] * 3  # in turn, so that a neighbour's load falls on both alike
+def test_the_median_of_the_rounds_is_told_with_its_spread(stopped):
+    sealed, _, ended = stopped
+    speeds = [
+        (re.search(r"model-(\w+)\.gguf", arguments[1])[1], result["decode_tokens_per_s"])
+        for arguments, result in ended
+        if arguments[0] == "speed"
+    ]
+    # in turn, so that a neighbour's load falls on both alike
+    assert [name for name, _ in speeds] == ["F16", "Q8_0"] * 3
     for name, model in models(sealed).items():
-        low, middle, high = sorted(s for path, s in speeds if path.endswith(f"-{name}.gguf"))
+        low, middle, high = sorted(speed for of, speed in speeds if of == name)
         assert model["decode_tokens_per_s"] == pytest.approx(middle, abs=1e-3)
         assert model["decode_spread"] == pytest.approx((high - low) / middle, abs=1e-3)
 

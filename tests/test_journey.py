@@ -1,5 +1,6 @@
 """The journey through the command, on real input: the smoke recipe, as a user runs it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows.journey import NAMES
@@ -175,6 +177,16 @@ def kill_and_resume(whole, environment, runs, stages):
     assert verify_run(runs / "smoke") == []
     assert outputs(runs / "smoke") == outputs(whole[0])
     assert not list((runs / "smoke").glob("*.partial"))
+    assert not processes_of(runs), "a killed run left processes behind"
+
+
+def processes_of(runs):
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("PRIMER_RUNS") == str(runs):
+                found.append(process.cmdline())
+    return found
 
 
 @pytest.mark.parametrize(

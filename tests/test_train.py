@@ -117,6 +117,17 @@ def test_another_seed_trains_another_model(trained, bench):
     assert metrics(other)[0]["loss_nats"] != metrics(trained)[0]["loss_nats"]
 
 
+def test_the_rate_moves_the_weights(bench):
+    first, second = [], []
+    for warmup_share in (0, 0.49):
+        sealed = train(bench, changed(arms=("raw",), steps=6, warmup_share=warmup_share))
+        losses = [row["loss_nats"] for row in metrics(sealed)]
+        first.append(losses[0])
+        second.append(losses[1])
+    assert first[0] == first[1]
+    assert second[0] < second[1]  # a step that warms up goes less far
+
+
 def test_a_run_of_two_steps_tells_its_losses(bench):
     sealed = train(bench, changed(arms=("raw",), steps=2))
     losses = [row["loss_nats"] for row in metrics(sealed)]
