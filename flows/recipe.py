@@ -114,18 +114,20 @@ def _apply(fields: dict[str, Any], change: str) -> None:
     if not equals or not last:
         raise InputError("recipe", f"--set {change!r}", "write section.field=value")
     place: Any = fields
-    for name in parents:
-        place = place[int(name)] if isinstance(place, list) else place.setdefault(name, {})
-        if not isinstance(place, dict | list):
-            raise InputError("recipe", f"--set {change!r}: {name!r} has no fields", "see --help")
     try:
+        for name in parents:
+            place = place[int(name)] if isinstance(place, list) else place.setdefault(name, {})
+            if not isinstance(place, dict | list):
+                raise ValueError(f"{name!r} has no fields")
         parsed = yaml.safe_load(value)
         if isinstance(place, list):
             place[int(last)] = parsed
         else:
             place[last] = parsed
     except (yaml.YAMLError, ValueError, IndexError) as error:
-        raise InputError("recipe", f"--set {change!r} ({error})", "write a YAML value") from error
+        raise InputError(
+            "recipe", f"--set {change!r} ({error})", "name a field of the recipe, and a YAML value"
+        ) from error
 
 
 def _describe(error: ErrorDetails) -> str:
