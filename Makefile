@@ -48,7 +48,7 @@ setup: .venv/.installed
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet uv
 	@echo "2/3 building llama.cpp (2 to 7 minutes the first time on a machine, then seconds)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python llama-cpp-python -c constraints.txt
+	@$(BIN)/pip install --quiet --no-deps llama-cpp-python -c constraints.txt  # pip keeps the built wheel
 	@echo "3/3 installing the pinned dependencies (1 to 3 minutes)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[all,dev]' -c constraints.txt
 	@touch $@
