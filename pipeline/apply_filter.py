@@ -52,18 +52,18 @@ class Tally:
     kept: int = 0
     text_bytes: int = 0
     kept_bytes: int = 0
-    best_score: float = 0.0
+    best: float = 0.0  # of what the threshold is on
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.histogram = np.zeros(_BINS, np.int64)
 
-    def add(self, score: Any, keep: Any, sizes: Any) -> None:
+    def add(self, score: Any, judged: Any, keep: Any, sizes: Any) -> None:
         self.documents += len(score)
         self.kept += int(keep.sum())
         self.text_bytes += int(sizes.sum())
         self.kept_bytes += int(sizes[keep].sum())
-        self.best_score = max(self.best_score, float(score.max(initial=0.0)))
+        self.best = max(self.best, float(judged.max(initial=0.0)))
         self.histogram += np.histogram(score, bins=_BINS, range=(0, 1))[0]
 
     def save(self, path: Path) -> None:
@@ -73,7 +73,7 @@ class Tally:
         other = json.loads(path.read_text())
         for name in ("documents", "kept", "text_bytes", "kept_bytes", "seconds"):
             setattr(self, name, getattr(self, name) + other[name])
-        self.best_score = max(self.best_score, other["best_score"])
+        self.best = max(self.best, other["best"])
         self.histogram += other["histogram"]
 
 
@@ -106,7 +106,8 @@ class FilterShard:
             for batch in read_batches([source], DOCUMENT.names):
                 score, expected, keep = scorer.score(batch["text"], batch["kind"])
                 sizes = pc.binary_length(batch["text"]).to_numpy(zero_copy_only=False)
-                tally.add(score, keep, sizes)
+                judged = score if scorer.decision.by == "score" else expected
+                tally.add(score, judged, keep, sizes)
                 columns = [batch["doc_id"], score, expected, keep]
                 scores.write_batch(pa.record_batch([pa.array(c) for c in columns], schema=SCORE))
                 if keep.any():
@@ -134,7 +135,7 @@ def apply_filter(place: Workplace) -> Outcome:
             _NAME,
             f"no document of {whole.documents} is above the threshold "
             f"({model.facts['threshold_by']} >= {model.facts['threshold']:.4f}); "
-            f"the best score is {whole.best_score:.4f}",
+            f"the best is {whole.best:.4f}",
             "lower train_filter.purpose.value for a precision or an expected score, "
             "or label more documents",
         )
@@ -146,7 +147,7 @@ def _facts(whole: Tally) -> dict[str, Any]:
         "kept_share": whole.kept / whole.documents,
         "kept_share_bytes": whole.kept_bytes / max(whole.text_bytes, 1),
         "score_histogram": whole.histogram.tolist(),
-        "best_score": whole.best_score,
+        "best": whole.best,
         "documents_per_s": round(whole.documents / max(whole.seconds, 1e-9)),  # of one worker
     }
 
