@@ -69,6 +69,21 @@ def run(
 
 
 @primer.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--set", "changes", multiple=True, metavar="SECTION.FIELD=VALUE")
+def estimate(recipe: Path, changes: tuple[str, ...]) -> None:
+    """Print the calls, tokens and money that the teacher of RECIPE still takes, before any call."""
+    from flows.estimate import estimate_teacher
+    from flows.journey import plan_journey
+    from flows.recipe import load_recipe
+    from flows.show import open_console, print_cost
+
+    loaded = load_recipe(recipe, changes)
+    plan = plan_journey(loaded, runs_directory() / loaded.name)
+    print_cost(open_console(), loaded, estimate_teacher(loaded, plan))
+
+
+@primer.command()
 @click.argument("run", required=False)
 def show(run: str | None) -> None:
     """Show the journey of RUN (a name or a directory; without it, the newest run)."""

@@ -47,7 +47,13 @@ def print_plan(
     verbs = {"sealed": "skip (sealed)", "resume": "resume", "stale": "run (changed)"}
     for step in plan.values():
         table.add_row(step.stage.directory, verbs.get(step.state, "run"), step.fingerprint[:12])
-    console.print(Group(table, Text(), _cost_table(recipe, estimates)))
+    console.print(Group(table, Text()))
+    print_cost(console, recipe, estimates)
+
+
+def print_cost(console: Console, recipe: Recipe, estimates: Sequence[Estimate]) -> None:
+    """What the teacher is still to be asked, and would cost."""
+    console.print(_cost_table(recipe, estimates))
 
 
 def _cost_table(recipe: Recipe, estimates: Sequence[Estimate]) -> Table | Text:

@@ -14,7 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows.journey import NAMES
+from flows.estimate import estimate_teacher
+from flows.journey import NAMES, plan_journey
+from flows.recipe import load_recipe
 from pipeline.verify import sealed_stages, verify_run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,6 +117,21 @@ def test_a_dry_run_says_what_a_changed_field_would_run_again(whole, environment)
     changed = {"train", "quantize", "evaluate"}
     assert {name for name, verb in verbs.items() if verb == "run"} == changed
     assert {name for name, verb in verbs.items() if verb == "skip"} == set(NAMES) - changed
+
+
+def test_the_estimate_bounds_what_the_teacher_then_took(whole, environment, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)  # the recipe's paths are relative
+    recipe = load_recipe(RECIPE)
+    estimates = estimate_teacher(recipe, plan_journey(recipe, tmp_path / "not-begun"))
+    for stage in ("label", "synthesize"):
+        mine = [one for one in estimates if one.stage == stage]
+        spent = sealed_stages(whole[0])[stage][1].spend
+        assert sum(e.calls for e in mine) <= spent.calls <= sum(e.most_calls for e in mine)
+        most_tokens = max(e.prompt_tokens for e in mine)
+        assert spent.prompt_tokens / spent.calls <= most_tokens
+    done = primer(environment, "estimate", str(RECIPE))
+    assert done.returncode == 0
+    assert "nothing to ask" in done.stdout
 
 
 def test_a_flipped_byte_is_found_and_named(whole, environment):
