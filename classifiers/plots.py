@@ -27,11 +27,15 @@ def draw(directory: Path, metrics: Metrics, judged: Judged) -> None:
                 axes.plot(figures["recall"], figures["precision"], mark, label=name)
         axes.plot(metrics["recall"], metrics["precision"], "k*", markersize=12, label="threshold")
         axes.set(xlim=(0, 1.02), ylim=(0, 1.02))
-        axes.legend(fontsize=7)
+        axes.figure.legend(loc="outside lower center", ncols=2, fontsize=7)
     with _axes(directory / "calibration.png", "score", "share of positive labels") as axes:
         bins = metrics["calibration"]
         axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
-        axes.plot([b["score"] for b in bins], [b["positive_share"] for b in bins], "o-")
+        shares = [b["positive_share"] for b in bins]
+        axes.plot([b["score"] for b in bins], shares, color="lightgrey")
+        # a point is as large as it is sure: its area is the number of its labels
+        sizes = [min(max(b["labels"], 4), 200) for b in bins]
+        axes.scatter([b["score"] for b in bins], shares, sizes, zorder=2)
     with _axes(directory / "scores.png", "score", "labels") as axes:
         edges = np.linspace(0, 1, 21).tolist()
         parts = [judged.score[~judged.positive], judged.score[judged.positive]]

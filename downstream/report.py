@@ -92,5 +92,5 @@ def _plot(path: Path, models: list[dict[str, Any]], name: str, title: str) -> No
                  label=arm)  # fmt: skip
     axes.set_xticks([x + 0.4 - 0.4 / len(arms) for x in range(len(types))], types)
     axes.set_title(title)
-    axes.legend(loc="lower right")
+    figure.legend(loc="outside right upper")
     figure.savefig(path, dpi=110, metadata={"Software": None})
