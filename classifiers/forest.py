@@ -31,7 +31,7 @@ Scores = npt.NDArray[np.int64]
 Groups = npt.NDArray[np.object_]
 
 TOP_SCORE = 5
-LEXICAL_RIDGE = 0.5  # of the order of a unit-length row's own weight
+LEXICAL_RIDGE = 0.5  # rows have unit length, so this is half of what one row weighs
 
 
 class FilterForest(BaseEstimator):  # type: ignore[misc]  # sklearn has no types

@@ -246,9 +246,9 @@ def _baselines(validation: Path, max_bytes: int) -> dict[str, float]:
 STAGE = Stage(
     number=13,
     name="evaluate",
-    version=1,
+    version=2,
     needs=("quantize", "handoff"),
-    makes=("*/results.parquet", "*/speed.json", "*/report.md", "*/report.html", "*/speed.png"),
+    makes=("*/results.parquet", "*/speed.json", "*/report.md", "*/report.html", "*/*.png"),
     sees=(EvaluateConfig,),
     work=evaluate,
     volatile=("*/speed.json", "*/report.md", "*/report.html", "*/speed.png"),

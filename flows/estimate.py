@@ -22,9 +22,10 @@ CHARS_PER_TOKEN = 4
 
 @dataclass(frozen=True)
 class Estimate:
-    """One stage's requests: as planned, and at most where a rejected draft is asked for anew."""
+    """Requests of one sort: as planned, and at most where a rejected draft is asked for anew."""
 
     stage: str
+    what: str
     calls: int
     most_calls: int
     prompt_tokens: int  # of one request
@@ -48,7 +49,7 @@ def _labels(recipe: Recipe) -> Estimate:
         _tokens(ask_about(rubric, text, config.text_budget_chars)) for rubric in RUBRICS.values()
     )
     size = config.sample_size
-    return Estimate("label", size, size, longest, config.max_answer_tokens)
+    return Estimate("label", "labels", size, size, longest, config.max_answer_tokens)
 
 
 def _drafts(recipe: Recipe) -> list[Estimate]:
@@ -59,7 +60,9 @@ def _drafts(recipe: Recipe) -> list[Estimate]:
         prompt = render_prompt(draw(task, 0, 0, 1, recipe.seed), extract)
         most = slots * (1 + config.max_redraws)
         estimates.append(
-            Estimate("synthesize", slots, most, _tokens(prompt), config.max_answer_tokens)
+            Estimate(
+                "synthesize", f"{task}s", slots, most, _tokens(prompt), config.max_answer_tokens
+            )
         )
     return estimates
 

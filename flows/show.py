@@ -53,28 +53,26 @@ def print_plan(
 
 def print_cost(console: Console, recipe: Recipe, estimates: Sequence[Estimate]) -> None:
     """What the teacher is still to be asked, and would cost."""
-    console.print(_cost_table(recipe, estimates))
-
-
-def _cost_table(recipe: Recipe, estimates: Sequence[Estimate]) -> Table | Text:
     teacher = recipe.teacher
     if not estimates:
-        return Text(f"teacher: {teacher.name}; nothing to ask")
+        console.print(f"teacher: {teacher.name}; nothing to ask")
+        return
     table = _table(
-        f"teacher: {teacher.name}; nothing is asked yet", "stage", "calls", "at most",
+        f"teacher: {teacher.name}; nothing is asked yet", "stage", "what", "calls", "at most",
         "prompt tokens a call", "answer tokens a call", "cost", "at most",
     )  # fmt: skip
     for one in estimates:
         costs = [one.cost(recipe, calls) for calls in (one.calls, one.most_calls)]
         table.add_row(
             one.stage,
+            one.what,
             f"{one.calls:,}",
             f"{one.most_calls:,}",
             f"{one.prompt_tokens:,}",
             f"{one.answer_tokens:,}",
             *(f"{cost:.2f} {teacher.prices.currency}" for cost in costs),
         )
-    return table
+    console.print(table)
 
 
 def print_run(console: Console, run: Path) -> None:

@@ -192,13 +192,10 @@ def _write_arm(
 ) -> tuple[dict[str, Any], set[str]]:  # fmt: skip
     """`base` and `anneal` of one arm; what it is made of, and the documents used."""
     anneal_budget = min(max(1, round(budget * config.anneal_share)), budget - 1)
-    if arm == "raw":
-        anneal, base = _cut(pieces[::-1], anneal_budget), pieces
-    else:
-        best = sorted(pieces, key=lambda p: (not p.synthetic, -p.score, p.doc_id))
-        anneal, base = _cut(best, anneal_budget), pieces
+    ranked = sorted(pieces, key=lambda p: (not p.synthetic, -p.score, p.doc_id))
+    anneal = _cut(pieces[::-1] if arm == "raw" else ranked, anneal_budget)
     late = {piece.doc_id for piece, _ in anneal}
-    early = [p for p in base if p.doc_id not in late] or base
+    early = [p for p in pieces if p.doc_id not in late] or pieces
     parts = {"base": _cut(early, budget - anneal_budget), "anneal": anneal}
     facts: dict[str, Any] = {"tokens": budget, "epochs": round(budget / _length(pieces), 3)}
     for name, part in parts.items():
