@@ -35,15 +35,24 @@ class FileEntry(BaseModel):
 
 
 class Spend(BaseModel):
-    """What the teacher's answers cost; `cost` is in `currency`."""
+    """What the teacher's answers cost; `cost` is in `currency`.
+
+    Reasoning tokens are a part of the completion's. The estimates are those made before the
+    request left: four characters a token of the prompt, and the longest answer.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     calls: int = 0
     cached_calls: int = 0
+    batched_calls: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated_prompt_tokens: int = 0
+    estimated_completion_tokens: int = 0
     cost: float = 0.0
+    lost_cost_at_most: float = 0.0  # of requests that were lost on the way, and may be billed
     currency: str = "USD"
 
 

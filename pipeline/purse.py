@@ -2,62 +2,111 @@
 
 Before a request leaves, the most that it can cost is reserved; when it has landed, what it really
 cost takes the reservation's place. A request that was lost on the way may be billed all the same:
-its reservation is never given back.
+its reservation is never given back. The most that was in flight at once is written down before it
+leaves, so that what a killed process had in flight counts as lost too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+from pipeline.answers import Answers
+from pipeline.completion import LostError, Usage
 from pipeline.manifest import Spend
 from pipeline.teacher_config import TeacherConfig
+
+_AHEAD = 1.25  # of what is in flight is written down, so that it is seldom written
 
 
 class CapReachedError(Exception):
     """The next request could pass the cap."""
 
 
-class LostError(Exception):
-    """A request left and no answer came back; it may be billed."""
-
-
 class Purse:
     """The money of one stage."""
 
-    def __init__(self, config: TeacherConfig) -> None:
-        self.config = config
+    def __init__(self, stage: str, config: TeacherConfig, answers: Answers) -> None:
+        self.config, self._answers = config, answers
         self.spend = Spend(currency=config.prices.currency)
-        self.in_flight = 0.0
-        self.lost = 0.0
-        self._counted: set[str] = set()
+        self.in_flight, self._holds = 0.0, 0
+        self._landed = asyncio.Event()
+        self._note = f"purse of {stage}"
+        left = answers.noted(self._note) or {"in_flight": 0.0, "lost": 0.0}
+        self.lost = left["lost"] + left["in_flight"]
+        self._written = 0.0
+        if left["in_flight"]:
+            self._write()
 
-    @contextmanager
-    def reserved(self, most: float) -> Iterator[None]:
-        """Hold `most` while a request is in flight; CapReachedError where the cap forbids it."""
+    def affords(self, most: float) -> bool:
+        """Whether a request of at most this cost may leave now."""
         cap = self.config.max_cost
-        if cap is not None and self.spend.cost + self.lost + self.in_flight + most > cap:
-            raise CapReachedError
-        self.in_flight += most
+        return cap is None or self.spend.cost + self.lost + self.in_flight + most <= cap
+
+    @asynccontextmanager
+    async def reserved(self, most: float) -> AsyncIterator[None]:
+        """Hold `most` while a request is in flight.
+
+        Where the cap forbids it now, wait for what is in flight, which mostly costs less than was
+        reserved. Raises CapReachedError where nothing is.
+        """
+        while not self.affords(most):
+            if not self._holds:
+                raise CapReachedError
+            self._landed.clear()
+            await self._landed.wait()
+        self.hold(most)
+        lost = False
         try:
             yield
-        except LostError:
-            self.lost += most
+        except (LostError, asyncio.CancelledError):
+            lost = True
             raise
         finally:
-            self.in_flight -= most
+            self.release(most, lost)
 
-    def pay(self, request: str, prompt_tokens: int, completion_tokens: int, cached: bool) -> None:
+    def hold(self, most: float, written: bool = True) -> None:
+        """Reserve, and have it on the disk that so much is in flight (batches do so themselves)."""
+        self._holds += 1
+        self.in_flight += most
+        if written and self.in_flight > self._written:
+            self._written = self.in_flight * _AHEAD
+            self._write()
+
+    def release(self, most: float, lost: bool = False) -> None:
+        """It has landed, or was lost and may be billed."""
+        self._holds -= 1
+        self.in_flight = self.in_flight - most if self._holds else 0.0  # sums of floats drift
+        if lost:
+            self.lost += most
+            self._write()
+        self._landed.set()
+
+    def settle(self) -> None:
+        """Write down that nothing is in flight any more."""
+        self._written = 0.0
+        self._write()
+
+    def pay(self, request: str, usage: Usage, estimate: tuple[int, int], cached: bool) -> None:
         """Count an answer, once for each request, whenever it was paid for."""
-        if request in self._counted:
+        if not self._answers.first_use(request):
             return
-        self._counted.add(request)
         old = self.spend
         self.spend = Spend(
             calls=old.calls + 1,
             cached_calls=old.cached_calls + cached,
-            prompt_tokens=old.prompt_tokens + prompt_tokens,
-            completion_tokens=old.completion_tokens + completion_tokens,
-            cost=old.cost + self.config.cost(prompt_tokens, completion_tokens),
+            batched_calls=old.batched_calls + usage.batched,
+            prompt_tokens=old.prompt_tokens + usage.prompt_tokens,
+            completion_tokens=old.completion_tokens + usage.completion_tokens,
+            reasoning_tokens=old.reasoning_tokens + usage.reasoning_tokens,
+            estimated_prompt_tokens=old.estimated_prompt_tokens + estimate[0],
+            estimated_completion_tokens=old.estimated_completion_tokens + estimate[1],
+            cost=old.cost
+            + self.config.cost(usage.prompt_tokens, usage.completion_tokens, usage.batched),
+            lost_cost_at_most=self.lost,
             currency=old.currency,
         )
+
+    def _write(self) -> None:
+        self._answers.note(self._note, {"in_flight": self._written, "lost": self.lost})

@@ -1,70 +1,48 @@
-"""The teacher's client: one async client for labelling and for writing, exact about money.
+"""The teacher: one client for labelling and for writing, exact about money.
 
-Each question is one chat completion with a JSON schema. A finished answer is stored at once
-(`pipeline.answers`) and never asked for again. An unusable answer is asked to be repaired once,
-then returned with its problem: it never becomes a score. Before a request leaves, an upper bound
-of its cost is reserved (`pipeline.purse`); when the cap could be passed, nothing more is sent, and
-what is in flight is waited for and stored.
-
-Retries are counted here and not in the openai package, because each try is money: it reserves its
-own bound.
+Each question is one chat completion with a JSON schema. A finished answer is on the disk before it
+counts (`pipeline.answers`) and never asked for again. An unusable answer is asked to be repaired
+once, then returned with its problem: it never becomes a score. Questions are read as they are sent,
+and answers are read back from the disk, so memory does not grow with their number.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from itertools import islice
+from typing import Any
 
 from pipeline.answers import Answers
-from pipeline.environment import secret
-from pipeline.errors import InputError, StageError, StoppedError
-from pipeline.manifest import Spend, hash_json
-from pipeline.purse import CapReachedError, LostError, Purse
-from pipeline.question import (
-    Answer,
-    Question,
-    most_tokens,
-    read_answer,
-    read_completion,
-    render,
-    repair,
-    server_problem,
-)
+from pipeline.completion import usage_of
+from pipeline.dialect import Dialect, find_dialect, name_of
+from pipeline.errors import StoppedError
+from pipeline.manifest import Spend, hash_file
+from pipeline.pace import Pace
+from pipeline.purse import CapReachedError, Purse
+from pipeline.question import REPAIRABLE, Answer, Question, likely_tokens, read_answer, repair
+from pipeline.sender import Sender
 from pipeline.stage import Workplace
-from pipeline.teacher_config import TeacherConfig
+from pipeline.teacher_config import BatchConfig, TeacherConfig
+from pipeline.transport import open_transport
 
-if TYPE_CHECKING:
-    from openai import AsyncOpenAI
-
-_LONGEST_PAUSE_SECONDS = 60.0
-_REPAIRABLE = {"unparsable", "wrong_schema", "empty"}
-_UNREACHABLE = "unreachable"
-
-
-class _BusyError(Exception):
-    """Not now: the server says so, or nothing listens."""
-
-    def __init__(self, problem: str, wait_seconds: float | None = None) -> None:
-        super().__init__(problem)
-        self.wait_seconds = wait_seconds
-
-
-class _RejectedError(Exception):
-    """This request, never: the server's reason and its words."""
+_LOOKED_UP_AT_ONCE = 64
 
 
 class Teacher:
     """An opened endpoint. `ask` is a plain call; the concurrency is inside."""
 
-    def __init__(self, stage: str, config: TeacherConfig, base_url: str, answers: Answers) -> None:
+    def __init__(
+        self, stage: str, config: TeacherConfig, base_url: str, answers: Answers,
+        dialect: Dialect | None = None,
+    ) -> None:  # fmt: skip
+        """`dialect` is None where the endpoint is to be asked what it takes."""
         self.stage, self.config, self.base_url, self.answers = stage, config, base_url, answers
         self.name, self.is_llm = config.name, config.is_llm
-        self._purse = Purse(config)
-        self._failure: Exception | None = None  # once set, nothing more is sent
+        self._dialect = dialect or self._known_dialect()
+        self._purse = Purse(stage, config, answers)
+        self._given_up: dict[str, dict[str, Any]] = {}  # why a request has no answer
 
     @property
     def spend(self) -> Spend:
@@ -72,203 +50,195 @@ class Teacher:
         return self._purse.spend
 
     def ask(self, questions: Sequence[Question], advance: Callable[..., None]) -> list[Answer]:
-        """Answers in the order of the questions; the same request twice is asked once.
+        """Answers in the order of the questions; see `fetch`."""
+        self.fetch(questions, advance)
+        return list(self.answers_to(questions))
 
-        Raises StoppedError at the cap, StageError where the teacher cannot be reached, InputError
-        where it refuses the key or does not know the model. Finished answers are stored by then.
+    def fetch(self, questions: Iterable[Question], advance: Callable[..., None]) -> None:
+        """Ask whatever is not answered yet; the same request twice is asked once.
+
+        `questions` is read up to three times, so it is no generator. Raises StoppedError at the cap
+        and where the endpoint is down, InputError where it refuses the key or does not know the
+        model. Finished answers are stored by then.
         """
-        # Stored answers are counted first, so that the cap knows of them before anything is sent.
-        names = [hash_json(render(question, self.config.model)) for question in questions]
-        found: dict[str, Answer] = {}
-        missing: dict[str, Question] = {}
-        for name, question in zip(names, questions, strict=True):
-            answer = found.get(name) or self._remember(question)
-            if answer is None:
-                missing[name] = question
+        if self._dialect is None or self._lacks_any(questions):
+            asyncio.run(self._ask_missing(questions, advance))
+        else:
+            advance(sum(1 for _ in questions), note=self._note())
+
+    def answers_to(self, questions: Iterable[Question]) -> Iterator[Answer]:
+        """The answers, in the order of the questions; all of these were fetched before."""
+        for question, name, stored in self._looked_up(questions):
+            answer = read_answer(question, stored or self._given_up[name])
+            if stored is not None and answer.problem in REPAIRABLE:
+                again = repair(question, answer)
+                name_again = self._name(again)
+                better = self.answers.get(name_again) or self._given_up[name_again]
+                answer = read_answer(again, better)
+            yield answer
+
+    def _looked_up(
+        self, questions: Iterable[Question]
+    ) -> Iterator[tuple[Question, str, dict[str, Any] | None]]:
+        """Each question, the name of its request, and the stored answer."""
+        remaining = iter(questions)
+        while chunk := list(islice(remaining, _LOOKED_UP_AT_ONCE)):
+            names = [self._name(question) for question in chunk]
+            stored = self.answers.get_all(names)
+            for question, name in zip(chunk, names, strict=True):
+                yield question, name, stored.get(name)
+
+    def _missing(
+        self, questions: Iterable[Question], advance: Callable[..., None]
+    ) -> Iterator[Question]:
+        """The requests to send: questions without an answer, and repairs; the others are paid."""
+        for question, name, stored in self._looked_up(questions):
+            if stored is None:
+                if name not in self._given_up:
+                    yield question
+                continue
+            self._purse.pay(name, usage_of(stored), likely_tokens(question), cached=True)
+            answer = read_answer(question, stored)
+            if answer.problem in REPAIRABLE and self._lacks(again := repair(question, answer)):
+                yield again
             else:
-                found[name] = answer
-        advance(len(questions) - len(missing), note=self._note())
-        if missing:
-            found |= asyncio.run(self._ask_missing(missing, advance))
-        return [
-            replace(found[name], key=question.key)
-            for name, question in zip(names, questions, strict=True)
-        ]
+                advance(1, note=self._note())
 
-    def _remember(self, question: Question) -> Answer | None:
-        """The stored answer, or its stored repair; None where something is still to be asked."""
-        answer = self._recall(question)
-        if answer is not None and answer.problem in _REPAIRABLE:
-            answer = self._recall(repair(question, answer))
-        return answer
-
-    def _recall(self, question: Question) -> Answer | None:
-        name = hash_json(render(question, self.config.model))
+    def _lacks(self, again: Question) -> bool:
+        name = self._name(again)
         stored = self.answers.get(name)
-        if stored is None:
-            return None
-        self._purse.pay(name, stored["prompt_tokens"], stored["completion_tokens"], cached=True)
-        return read_answer(question, stored, cached=True)
+        if stored is not None:
+            self._purse.pay(name, usage_of(stored), likely_tokens(again), cached=True)
+        return stored is None and name not in self._given_up
+
+    def _lacks_any(self, questions: Iterable[Question]) -> bool:
+        missing = self._missing(questions, lambda *_, **__: None)
+        if self.config.max_cost is None or self.answers.is_empty():
+            return next(missing, None) is not None
+        return sum(1 for _ in missing) > 0  # all are counted, so that the cap knows of them
 
     async def _ask_missing(
-        self, missing: Mapping[str, Question], advance: Callable[..., None]
-    ) -> dict[str, Answer]:
-        found: dict[str, Answer] = {}
-        gate = asyncio.Semaphore(self.config.max_concurrency)
-        self._failure = None
-
-        async def ask_one(client: AsyncOpenAI, name: str, question: Question) -> None:
-            async with gate:
-                try:
-                    found[name] = await self._answer(client, question)
-                except Exception as error:  # what is in flight beside it must still land
-                    self._failure = self._failure or error
-                    return
-            advance(1, note=self._note())
-
-        async with self._client() as client:
-            await asyncio.gather(*(ask_one(client, *item) for item in missing.items()))
-        if isinstance(self._failure, CapReachedError):
-            raise self._stopped()
-        if self._failure is not None:
-            raise self._failure
-        return found
-
-    def _client(self) -> AsyncOpenAI:
-        from openai import AsyncOpenAI, DefaultAsyncHttpxClient
-
-        variable, key = self.config.key_variable, self._key()
-        if variable and key is None:
-            raise InputError(
-                self.stage,
-                f"the environment variable {variable!r} (teacher.key_variable) is not set",
-                "export the teacher's key under that name",
-            )
-        return AsyncOpenAI(
-            base_url=self.base_url,
-            api_key=key or "none",
-            timeout=self.config.timeout_seconds,
-            max_retries=0,
-            # a proxy of the environment is for others, not for the stand-in on loopback
-            http_client=DefaultAsyncHttpxClient(trust_env=self.is_llm),
-        )
-
-    def _key(self) -> str | None:
-        variable = self.config.key_variable
-        return secret(variable) if variable else None
-
-    async def _answer(self, client: AsyncOpenAI, question: Question) -> Answer:
-        answer = self._recall(question) or await self._send(client, question)
-        if answer.problem in _REPAIRABLE:
-            again = repair(question, answer)
-            answer = self._recall(again) or await self._send(client, again)
-        return answer
-
-    async def _send(self, client: AsyncOpenAI, question: Question) -> Answer:
-        """A fresh answer, stored; after the last try, one that says what the server's problem was.
-
-        Raises CapReachedError, and StageError where nothing can be reached.
-        """
-        request = render(question, self.config.model)
-        name = hash_json(request)
-        most = most_tokens(question)
-        pauses = random.Random(name)  # noqa: S311  # spreads retries, decides nothing
-        problem = ""
-        for tries in range(self.config.max_retries + 1):
-            if self._failure is not None:
-                raise self._failure
-            wait_seconds = 0.25 * 2**tries * (1 + pauses.random())
+        self, questions: Iterable[Question], advance: Callable[..., None]
+    ) -> None:
+        config, answers = self.config, self.answers
+        async with open_transport(self.stage, config, self.base_url, answers) as transport:
+            sender = Sender(config, transport, answers, self._purse, Pace(config), self._given_up)
             try:
-                with self._purse.reserved(self.config.cost(*most)):
-                    stored = read_completion(await self._post(client, request), most)
-                self.answers.put(name, stored)
-                self._purse.pay(name, stored["prompt_tokens"], stored["completion_tokens"], False)
-                return read_answer(question, stored, cached=False)
-            except _RejectedError as error:
-                return read_answer(question, server_problem(*error.args), cached=False)
-            except LostError as error:
-                problem = str(error)
-            except _BusyError as error:
-                problem = str(error)
-                wait_seconds = wait_seconds if error.wait_seconds is None else error.wait_seconds
-            if tries < self.config.max_retries:
-                await asyncio.sleep(min(wait_seconds, _LONGEST_PAUSE_SECONDS))
-        if problem.startswith(_UNREACHABLE):
-            raise StageError(
-                self.stage,
-                f"the teacher at {self.base_url} cannot be reached ({problem})",
-                "start it or correct teacher.base_url; the same command goes on from here",
-            )
-        return read_answer(question, server_problem(problem), cached=False)
+                if self._dialect is None:
+                    self._dialect = await self._find_dialect(sender)
+                if config.batch is None:
+                    await self._ask_at_once(sender, questions, advance)
+                else:
+                    await self._ask_in_batches(sender, config.batch, questions, advance)
+            except CapReachedError:
+                raise self._stopped() from None
+            finally:
+                advance(0, note=self._note())
 
-    async def _post(self, client: AsyncOpenAI, request: Mapping[str, Any]) -> str:
-        """The body of the response. Raises what the loop in `_send` knows, or InputError."""
-        import openai
+    async def _ask_at_once(
+        self, sender: Sender, questions: Iterable[Question], advance: Callable[..., None]
+    ) -> None:
+        assert self._dialect is not None
+        dialect = self._dialect
+        room = asyncio.Semaphore(2 * self.config.max_concurrency)  # in flight, waiting, being kept
+        tasks: dict[str, asyncio.Task[None]] = {}
+
+        async def settle(name: str, question: Question) -> None:
+            try:
+                answer = await sender.send(question, dialect)
+                if answer.problem in REPAIRABLE and not question.is_repair:
+                    await sender.send(repair(question, answer), dialect)
+                advance(1, note=self._note())
+            except Exception as error:  # what is in flight beside it must still land
+                sender.failure = sender.failure or error
+            finally:
+                del tasks[name]
+                room.release()
 
         try:
-            # the package's own timeout begins anew with every byte that trickles in
-            async with asyncio.timeout(self.config.timeout_seconds):
-                response = await client.chat.completions.with_raw_response.create(**request)
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise InputError(
-                self.stage,
-                f"the teacher at {self.base_url} refuses the key ({error.status_code})",
-                f"check the environment variable {self.config.key_variable!r}",
-            ) from None
-        except openai.NotFoundError:
-            raise InputError(
-                self.stage,
-                f"the teacher at {self.base_url} does not know {self.config.model!r}",
-                "correct teacher.model or teacher.base_url",
-            ) from None
-        except (openai.RateLimitError, openai.InternalServerError) as error:
-            kind = "rate_limited" if error.status_code == 429 else "server_error"
-            raise _BusyError(kind, _retry_after(error.response.headers)) from None
-        except openai.APIStatusError as error:
-            # some gateways repeat what they were sent, and these words end in the labels
-            words = error.response.text
-            words = words.replace(key, "[key]") if (key := self._key()) else words
-            raise _RejectedError(f"refused_by_server_{error.status_code}", words[:500]) from None
-        except (openai.APITimeoutError, TimeoutError):
-            raise LostError("timed_out") from None
-        except openai.APIConnectionError as error:
-            # by name, because the openai package has changed its HTTP library once
-            if type(error.__cause__).__name__ == "ConnectError":
-                raise _BusyError(f"{_UNREACHABLE}: {error.__cause__}") from None
-            raise LostError("connection_lost") from None
-        return str(response.http_response.text)
+            for question in self._missing(questions, advance):
+                name = self._name(question)
+                if name in tasks:
+                    advance(1)
+                    continue
+                await room.acquire()
+                if sender.failure:
+                    break
+                tasks[name] = asyncio.create_task(settle(name, question))
+        except Exception as error:  # of whoever makes the questions
+            sender.failure = sender.failure or error
+        await asyncio.gather(*tasks.values())
+        self._purse.settle()
+        if sender.failure:
+            raise sender.failure
+
+    async def _ask_in_batches(
+        self, sender: Sender, config: BatchConfig, questions: Iterable[Question],
+        advance: Callable[..., None],
+    ) -> None:  # fmt: skip
+        from pipeline.batch_api import ask_in_batches
+
+        assert self._dialect is not None
+        for _ in ("questions", "repairs"):
+            missing = self._missing(questions, lambda *_, **__: None)
+            await ask_in_batches(sender, self._dialect, config, missing, advance)
+
+    async def _find_dialect(self, sender: Sender) -> Dialect:
+        async def ask(question: Question, dialect: Dialect) -> Answer:
+            return await sender.send(question, dialect, may_wait=False)
+
+        found = await find_dialect(ask, Dialect())
+        self.answers.note(self._dialect_note, found.to_json())
+        return found
+
+    def _known_dialect(self) -> Dialect | None:
+        """What the recipe says, or what the endpoint was found to take before."""
+        if self.config.structured_output != "auto":
+            return Dialect(self.config.structured_output)
+        noted = self.answers.noted(self._dialect_note)
+        return Dialect.from_json(noted) if noted else None
+
+    @property
+    def _dialect_note(self) -> str:
+        return f"dialect of {self.config.model} at {self.base_url}"
+
+    def _name(self, question: Question) -> str:
+        assert self._dialect is not None
+        return name_of(self._dialect.render(question, self.config.model))
 
     def _note(self) -> str:
         spent = self.spend
         return f"{spent.cost:.4f} {spent.currency}" if self.is_llm else ""
 
     def _stopped(self) -> StoppedError:
+        spend, lost = self.spend, self._purse.lost
+        maybe = f", {lost:.4f} perhaps lost" if lost else ""
         return StoppedError(
             self.stage,
-            f"the cap of {self.config.max_cost} {self.spend.currency} is reached "
-            f"({self.spend.cost:.4f} spent, the next request could pass it)",
+            f"the cap of {self.config.max_cost} {spend.currency} is reached "
+            f"({spend.cost:.4f} spent{maybe}, the next request could pass it)",
             "raise teacher.max_cost; finished answers are kept and not paid again",
         )
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    try:
-        return max(0.0, float(headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
-
-
 @contextmanager
 def open_teacher(place: Workplace, config: TeacherConfig) -> Iterator[Teacher]:
-    """The configured endpoint, or the stand-in started for as long as the block runs."""
+    """The configured endpoint; a GGUF's server or the stand-in runs for as long as the block."""
+    from pipeline.local_teacher import started_llama
     from pipeline.standin_server import started_standin
 
-    answers = Answers(place.run / "answers.sqlite")
-    try:
+    with ExitStack() as stack:
+        answers = stack.enter_context(closing(Answers(place.run / "answers.sqlite")))
         if config.base_url is not None:
             yield Teacher(place.stage, config, config.base_url, answers)
-            return
-        with started_standin(place.stage) as base_url:
-            yield Teacher(place.stage, config, base_url, answers)
-    finally:
-        answers.close()
+        elif config.gguf is not None:
+            log = place.scratch / "llama.log"
+            started = started_llama(place.stage, config.gguf, config.context_tokens, None, log)
+            url = stack.enter_context(started)
+            # the file's content is in every request's hash: another model is asked anew
+            named = f"{config.gguf.stem}@{hash_file(config.gguf)[:12]}"
+            config = config.model_copy(update={"model": named})
+            yield Teacher(place.stage, config, url, answers, Dialect("json_object_schema"))
+        else:
+            url = stack.enter_context(started_standin(place.stage))
+            yield Teacher(place.stage, config, url, answers, Dialect())

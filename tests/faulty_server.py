@@ -83,7 +83,8 @@ class FaultyServer(ThreadingHTTPServer):
 
     def config(self, **fields: Any) -> TeacherConfig:
         """How a recipe would name this teacher."""
-        given = {"model": "teacher-1", "key_variable": "A_KEY", "max_retries": 2, **fields}
+        given = {"model": "teacher-1", "key_variable": "A_KEY", "max_retries": 2,
+                 "structured_output": "json_schema", **fields}  # fmt: skip
         return TeacherConfig(base_url=self.base_url, **given)
 
     def enter(self, messages: list[dict[str, str]]) -> str | None:

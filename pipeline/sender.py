@@ -1,0 +1,117 @@
+"""One request until it is answered, refused or given up: retries, money and memory.
+
+Retries are counted here and in no library, because each try is money: it reserves its own bound.
+A document is given up only while the endpoint answers others; when nothing succeeds any more, it is
+the endpoint that is down, and the run stops, to be gone on with later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.answers import Answers
+from pipeline.completion import LostError, read_completion, server_problem, usage_of
+from pipeline.dialect import Dialect, name_of
+from pipeline.errors import StoppedError
+from pipeline.pace import DownError, Pace
+from pipeline.purse import Purse
+from pipeline.question import Answer, Question, likely_tokens, most_tokens, read_answer
+from pipeline.teacher_config import TeacherConfig
+from pipeline.transport import BusyError, RejectedError, Transport
+
+_LONGEST_PAUSE_SECONDS = 60.0
+_PUSHED_BACK_TRY = 0.25  # a 429 says nothing against the document
+
+
+@dataclass
+class Sender:
+    """What a request needs on its way. Once `failure` is set, nothing more is sent."""
+
+    config: TeacherConfig
+    transport: Transport
+    answers: Answers
+    purse: Purse
+    pace: Pace
+    given_up: dict[str, dict[str, Any]]  # by request: the server's problem
+    failure: Exception | None = None
+
+    async def send(self, question: Question, dialect: Dialect, may_wait: bool = True) -> Answer:
+        """The stored answer, or a fresh one, stored by now; else what the server's problem was.
+
+        `may_wait` is false for a probe, which is given up after its tries in any case. Raises
+        CapReachedError, StoppedError, InputError, or whatever stopped another request before.
+        """
+        body = dialect.render(question, self.config.model)
+        name = name_of(body)
+        likely = likely_tokens(question)
+        stored = self.answers.get(name)
+        if stored is not None:
+            self.purse.pay(name, usage_of(stored), likely, cached=True)
+            return read_answer(question, stored)
+        most = most_tokens(question, body)
+        pauses = random.Random(name)  # noqa: S311  # spreads retries, decides nothing
+        tries, started_at = 0.0, time.monotonic()
+        while True:
+            pause_seconds = min(0.25 * 2**tries * (1 + pauses.random()), _LONGEST_PAUSE_SECONDS)
+            try:
+                stored = await self._try(name, body, most, likely)
+                await self.answers.put_soon(name, stored)
+                return read_answer(question, stored)
+            except RejectedError as error:
+                return self._give_up(question, name, server_problem(*error.args))
+            except LostError as error:
+                problem, tries = str(error), tries + 1
+            except BusyError as error:
+                problem = str(error)
+                tries += _PUSHED_BACK_TRY if error.pushed_back else 1
+                pause_seconds = min(error.wait_seconds or pause_seconds, _LONGEST_PAUSE_SECONDS)
+            self._look_whether_down(problem)
+            others_succeed = self.pace.good_at > started_at
+            if tries > self.config.max_retries and (others_succeed or not may_wait):
+                return self._give_up(question, name, server_problem(problem))
+            await asyncio.sleep(pause_seconds)
+
+    async def _try(
+        self, name: str, body: bytes, most: tuple[int, int], likely: tuple[int, int]
+    ) -> dict[str, Any]:
+        """One request and its raw answer, paid for."""
+        await self.pace.enter(sum(likely))
+        try:
+            async with self.purse.reserved(self.config.cost(*most)):
+                if self.failure is not None:
+                    raise self.failure
+                sent_at = time.monotonic()
+                try:
+                    stored = read_completion(await self.transport.post(body), most)
+                except BusyError as error:
+                    if error.pushed_back:
+                        self.pace.pushed_back(sent_at, error.wait_seconds)
+                    raise
+                except RejectedError:
+                    self.pace.landed(sent_at)
+                    raise
+                self.purse.pay(name, usage_of(stored), likely, cached=False)
+                self.pace.landed(sent_at)
+                return stored
+        finally:
+            self.pace.leave()
+
+    def _give_up(self, question: Question, name: str, problem: dict[str, Any]) -> Answer:
+        self.given_up[name] = problem
+        return read_answer(question, problem)
+
+    def _look_whether_down(self, problem: str) -> None:
+        try:
+            self.pace.failed()
+        except DownError:
+            raise StoppedError(
+                self.transport.stage,
+                f"the teacher at {self.transport.base_url} is down: nothing has succeeded for "
+                f"{self.config.patience_seconds:g} s (last: {problem})",
+                "see to it or correct teacher.base_url; finished answers are kept, and the same "
+                "command goes on from here",
+            ) from None
