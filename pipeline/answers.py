@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Answers:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._writer = _connect(path)
+        self._writer, self._one_writes = _connect(path), threading.Lock()
         self._writer.executescript(_TABLES)
         self._reader = _connect(path)  # reads go on while a thread commits
         self._reader.execute("CREATE TEMP TABLE used (request TEXT PRIMARY KEY) WITHOUT ROWID")
@@ -71,9 +72,10 @@ class Answers:
         await asyncio.to_thread(self._write, rows)
 
     def _write(self, rows: list[tuple[str, bytes]]) -> None:
-        self._writer.execute("BEGIN IMMEDIATE")
-        with self._writer:
-            self._writer.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
+        with self._one_writes:
+            self._writer.execute("BEGIN IMMEDIATE")
+            with self._writer:
+                self._writer.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
 
     def is_empty(self) -> bool:
         """Whether nothing was ever answered."""
@@ -86,9 +88,10 @@ class Answers:
 
     def note(self, name: str, value: Any) -> None:
         """Remember a value (JSON) about the teacher; it is on the disk when this returns."""
-        self._writer.execute(
-            "INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, orjson.dumps(value))
-        )
+        with self._one_writes:
+            self._writer.execute(
+                "INSERT OR REPLACE INTO notes VALUES (?, ?)", (name, orjson.dumps(value))
+            )
 
     def noted(self, name: str) -> Any:
         """The remembered value, or None."""

@@ -2,6 +2,8 @@
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from pipeline.errors import InputError
 
@@ -21,3 +23,12 @@ def runs_directory() -> Path:
 def secret(variable: str) -> str | None:
     """A key by the name of its variable; None when unset or empty. Never log what it returns."""
     return os.environ.get(variable) or None
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that the environment names for an address; None where it is to be gone to."""
+    parts = urlsplit(url)
+    if proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")

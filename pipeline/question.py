@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
+
+import orjson
 
 from pipeline.completion import Usage, usage_of
 
@@ -65,9 +66,8 @@ def _read_content(
         return None, early
     try:
         content = parse_strictly(stored["content"])
-        json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair cannot be stored
-        fits = _validator(json.dumps(question.schema)).is_valid(content)
-    except (ValueError, RecursionError):
+        fits = _validator(orjson.dumps(question.schema)).is_valid(content)
+    except ValueError:
         return None, "unparsable"
     return (content, None) if fits else (None, "wrong_schema")
 
@@ -75,19 +75,19 @@ def _read_content(
 def parse_strictly(text: str) -> Any:
     """The JSON that an answer is: bare, or in the only fence of the text; a thought may precede it.
 
-    Nothing is guessed: JSON in the middle of a sentence, cut off or mended does not count. Raises
-    ValueError.
+    Nothing is guessed: JSON in the middle of a sentence, cut off or mended does not count, nor does
+    half of a surrogate pair, which could not be stored. Raises ValueError.
     """
     text = _THOUGHT.sub("", text)
     fenced = _FENCED.match(text)
-    return json.loads(fenced[1] if fenced else text)
+    return orjson.loads(fenced[1] if fenced else text)
 
 
 @lru_cache(maxsize=32)
-def _validator(schema: str) -> Any:
+def _validator(schema: bytes) -> Any:
     from jsonschema import Draft202012Validator
 
-    return Draft202012Validator(json.loads(schema))
+    return Draft202012Validator(orjson.loads(schema))
 
 
 def _early_problem(stored: Mapping[str, Any]) -> str | None:

@@ -27,6 +27,10 @@ _LONGEST_PAUSE_SECONDS = 60.0
 _PUSHED_BACK_TRY = 0.25  # a 429 says nothing against the document
 
 
+class HaltedError(Exception):
+    """Something else has stopped the run: nothing more is sent."""
+
+
 @dataclass
 class Sender:
     """What a request needs on its way. Once `failure` is set, nothing more is sent."""
@@ -43,7 +47,7 @@ class Sender:
         """The stored answer, or a fresh one, stored by now; else what the server's problem was.
 
         `may_wait` is false for a probe, which is given up after its tries in any case. Raises
-        CapReachedError, StoppedError, InputError, or whatever stopped another request before.
+        CapReachedError, StoppedError, InputError, or HaltedError after one of these.
         """
         body = dialect.render(question, self.config.model)
         name = name_of(body)
@@ -83,7 +87,7 @@ class Sender:
         try:
             async with self.purse.reserved(self.config.cost(*most)):
                 if self.failure is not None:
-                    raise self.failure
+                    raise HaltedError
                 sent_at = time.monotonic()
                 try:
                     stored = read_completion(await self.transport.post(body), most)

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from pipeline.answers import Answers
 from pipeline.completion import LostError
-from pipeline.environment import secret
+from pipeline.environment import proxy_for, secret
 from pipeline.errors import InputError, StoppedError
 from pipeline.teacher_config import TeacherConfig
 
@@ -135,8 +135,9 @@ async def open_transport(
         connector=aiohttp.TCPConnector(limit=0, ttl_dns_cache=300),
         timeout=aiohttp.ClientTimeout(total=config.timeout_seconds, sock_connect=10),
         cookie_jar=aiohttp.DummyCookieJar(),
-        # a proxy of the environment is for others, not for what Primer starts on loopback
-        trust_env=config.base_url is not None,
+        # found once, because aiohttp would look again at every request; and a proxy of the
+        # environment is for others, not for what Primer starts on loopback
+        proxy=proxy_for(base_url) if config.base_url is not None else None,
     )
     async with session:
         transport = Transport(stage, config, base_url, session)
