@@ -72,6 +72,11 @@ class Dialect:
             request["response_format"] = form
         return orjson.dumps(request, option=orjson.OPT_SORT_KEYS)
 
+    def request(self, question: Question, model: str) -> Request:
+        """The question with its body and its name."""
+        body = self.render(question, model)
+        return Request(question, body, name_of(body))
+
     def _messages(self, question: Question) -> list[dict[str, str]]:
         messages = [dict(message) for message in question.messages]
         if self.structure in {"json_object", "text"}:
@@ -83,6 +88,15 @@ class Dialect:
             joined = f"{first['content']}\n\n{second['content']}"
             messages = [{"role": "user", "content": joined}, *rest]
         return messages
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A question as one endpoint is asked it; `name` is what it is stored under."""
+
+    question: Question
+    body: bytes
+    name: str
 
 
 def name_of(body: bytes) -> str:

@@ -15,11 +15,11 @@ from typing import Any
 
 from pipeline.answers import Answers
 from pipeline.completion import LostError, read_completion, server_problem, usage_of
-from pipeline.dialect import Dialect, name_of
+from pipeline.dialect import Request
 from pipeline.errors import StoppedError
 from pipeline.pace import DownError, Pace
 from pipeline.purse import Purse
-from pipeline.question import Answer, Question, likely_tokens, most_tokens, read_answer
+from pipeline.question import Answer, likely_tokens, most_tokens, read_answer
 from pipeline.teacher_config import TeacherConfig
 from pipeline.transport import BusyError, RejectedError, Transport
 
@@ -43,30 +43,27 @@ class Sender:
     given_up: dict[str, dict[str, Any]]  # by request: the server's problem
     failure: Exception | None = None
 
-    async def send(self, question: Question, dialect: Dialect, may_wait: bool = True) -> Answer:
+    async def send(self, request: Request, may_wait: bool = True) -> Answer:
         """The stored answer, or a fresh one, stored by now; else what the server's problem was.
 
         `may_wait` is false for a probe, which is given up after its tries in any case. Raises
         CapReachedError, StoppedError, InputError, or HaltedError after one of these.
         """
-        body = dialect.render(question, self.config.model)
-        name = name_of(body)
-        likely = likely_tokens(question)
+        question, name = request.question, request.name
         stored = self.answers.get(name)
         if stored is not None:
-            self.purse.pay(name, usage_of(stored), likely, cached=True)
+            self.purse.pay(name, usage_of(stored), likely_tokens(question), cached=True)
             return read_answer(question, stored)
-        most = most_tokens(question, body)
         pauses = random.Random(name)  # noqa: S311  # spreads retries, decides nothing
         tries, started_at = 0.0, time.monotonic()
         while True:
             pause_seconds = min(0.25 * 2**tries * (1 + pauses.random()), _LONGEST_PAUSE_SECONDS)
             try:
-                stored = await self._try(name, body, most, likely)
+                stored = await self._try(request)
                 await self.answers.put_soon(name, stored)
                 return read_answer(question, stored)
             except RejectedError as error:
-                return self._give_up(question, name, server_problem(*error.args))
+                return self._give_up(request, server_problem(*error.args))
             except LostError as error:
                 problem, tries = str(error), tries + 1
             except BusyError as error:
@@ -76,13 +73,13 @@ class Sender:
             self._look_whether_down(problem)
             others_succeed = self.pace.good_at > started_at
             if tries > self.config.max_retries and (others_succeed or not may_wait):
-                return self._give_up(question, name, server_problem(problem))
+                return self._give_up(request, server_problem(problem))
             await asyncio.sleep(pause_seconds)
 
-    async def _try(
-        self, name: str, body: bytes, most: tuple[int, int], likely: tuple[int, int]
-    ) -> dict[str, Any]:
+    async def _try(self, request: Request) -> dict[str, Any]:
         """One request and its raw answer, paid for."""
+        most = most_tokens(request.question, request.body)
+        likely = likely_tokens(request.question)
         await self.pace.enter(sum(likely))
         try:
             async with self.purse.reserved(self.config.cost(*most)):
@@ -90,7 +87,7 @@ class Sender:
                     raise HaltedError
                 sent_at = time.monotonic()
                 try:
-                    stored = read_completion(await self.transport.post(body), most)
+                    stored = read_completion(await self.transport.post(request.body), most)
                 except BusyError as error:
                     if error.pushed_back:
                         self.pace.pushed_back(sent_at, error.wait_seconds)
@@ -98,15 +95,15 @@ class Sender:
                 except RejectedError:
                     self.pace.landed(sent_at)
                     raise
-                self.purse.pay(name, usage_of(stored), likely, cached=False)
+                self.purse.pay(request.name, usage_of(stored), likely, cached=False)
                 self.pace.landed(sent_at)
                 return stored
         finally:
             self.pace.leave()
 
-    def _give_up(self, question: Question, name: str, problem: dict[str, Any]) -> Answer:
-        self.given_up[name] = problem
-        return read_answer(question, problem)
+    def _give_up(self, request: Request, problem: dict[str, Any]) -> Answer:
+        self.given_up[request.name] = problem
+        return read_answer(request.question, problem)
 
     def _look_whether_down(self, problem: str) -> None:
         try:

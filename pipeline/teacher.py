@@ -9,14 +9,14 @@ and answers are read back from the disk, so memory does not grow with their numb
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from typing import Any
 
 from pipeline.answers import Answers
 from pipeline.completion import usage_of
-from pipeline.dialect import Dialect, find_dialect, name_of
+from pipeline.dialect import Dialect, Request, find_dialect
 from pipeline.errors import StoppedError
 from pipeline.manifest import Spend, hash_file
 from pipeline.pace import Pace
@@ -68,48 +68,50 @@ class Teacher:
 
     def answers_to(self, questions: Iterable[Question]) -> Iterator[Answer]:
         """The answers, in the order of the questions; all of these were fetched before."""
-        for question, name, stored in self._looked_up(questions):
-            answer = read_answer(question, stored or self._given_up[name])
+        for request, stored in self._looked_up(questions):
+            answer = read_answer(request.question, stored or self._given_up[request.name])
             if stored is not None and answer.problem in REPAIRABLE:
-                again = repair(question, answer)
-                name_again = self._name(again)
-                better = self.answers.get(name_again) or self._given_up[name_again]
-                answer = read_answer(again, better)
+                again = self._request(repair(request.question, answer))
+                better = self.answers.get(again.name) or self._given_up[again.name]
+                answer = read_answer(again.question, better)
             yield answer
 
     def _looked_up(
         self, questions: Iterable[Question]
-    ) -> Iterator[tuple[Question, str, dict[str, Any] | None]]:
-        """Each question, the name of its request, and the stored answer."""
+    ) -> Iterator[tuple[Request, dict[str, Any] | None]]:
+        """Each question as a request, and the stored answer."""
         remaining = iter(questions)
         while chunk := list(islice(remaining, _LOOKED_UP_AT_ONCE)):
-            names = [self._name(question) for question in chunk]
-            stored = self.answers.get_all(names)
-            for question, name in zip(chunk, names, strict=True):
-                yield question, name, stored.get(name)
+            requests = [self._request(question) for question in chunk]
+            stored = self.answers.get_all(request.name for request in requests)
+            for request in requests:
+                yield request, stored.get(request.name)
 
     def _missing(
         self, questions: Iterable[Question], advance: Callable[..., None]
-    ) -> Iterator[Question]:
+    ) -> Iterator[Request]:
         """The requests to send: questions without an answer, and repairs; the others are paid."""
-        for question, name, stored in self._looked_up(questions):
+        for request, stored in self._looked_up(questions):
             if stored is None:
-                if name not in self._given_up:
-                    yield question
+                if request.name not in self._given_up:
+                    yield request
                 continue
-            self._purse.pay(name, usage_of(stored), likely_tokens(question), cached=True)
-            answer = read_answer(question, stored)
-            if answer.problem in REPAIRABLE and self._lacks(again := repair(question, answer)):
-                yield again
-            else:
-                advance(1, note=self._note())
+            answer = self._recall(request, stored)
+            if answer.problem in REPAIRABLE:
+                again = self._request(repair(request.question, answer))
+                stored_again = self.answers.get(again.name)
+                if stored_again is not None:
+                    self._recall(again, stored_again)
+                elif again.name not in self._given_up:
+                    yield again
+                    continue
+            advance(1, note=self._note())
 
-    def _lacks(self, again: Question) -> bool:
-        name = self._name(again)
-        stored = self.answers.get(name)
-        if stored is not None:
-            self._purse.pay(name, usage_of(stored), likely_tokens(again), cached=True)
-        return stored is None and name not in self._given_up
+    def _recall(self, request: Request, stored: Mapping[str, Any]) -> Answer:
+        """A stored answer, paid for."""
+        question = request.question
+        self._purse.pay(request.name, usage_of(stored), likely_tokens(question), cached=True)
+        return read_answer(question, stored)
 
     def _lacks_any(self, questions: Iterable[Question]) -> bool:
         missing = self._missing(questions, lambda *_, **__: None)
@@ -138,33 +140,30 @@ class Teacher:
     async def _ask_at_once(
         self, sender: Sender, questions: Iterable[Question], advance: Callable[..., None]
     ) -> None:
-        assert self._dialect is not None
-        dialect = self._dialect
         room = asyncio.Semaphore(2 * self.config.max_concurrency)  # in flight, waiting, being kept
         tasks: dict[str, asyncio.Task[None]] = {}
 
-        async def settle(name: str, question: Question) -> None:
+        async def settle(request: Request) -> None:
             try:
-                answer = await sender.send(question, dialect)
-                if answer.problem in REPAIRABLE and not question.is_repair:
-                    await sender.send(repair(question, answer), dialect)
+                answer = await sender.send(request)
+                if answer.problem in REPAIRABLE and not request.question.is_repair:
+                    await sender.send(self._request(repair(request.question, answer)))
                 advance(1, note=self._note())
             except Exception as error:  # what is in flight beside it must still land
                 sender.failure = sender.failure or error
             finally:
-                del tasks[name]
+                del tasks[request.name]
                 room.release()
 
         try:
-            for question in self._missing(questions, advance):
-                name = self._name(question)
-                if name in tasks:
+            for request in self._missing(questions, advance):
+                if request.name in tasks:
                     advance(1)
                     continue
                 await room.acquire()
                 if sender.failure:
                     break
-                tasks[name] = asyncio.create_task(settle(name, question))
+                tasks[request.name] = asyncio.create_task(settle(request))
         except Exception as error:  # of whoever makes the questions
             sender.failure = sender.failure or error
         await asyncio.gather(*tasks.values())
@@ -180,12 +179,12 @@ class Teacher:
 
         assert self._dialect is not None
         for _ in ("questions", "repairs"):
-            missing = self._missing(questions, lambda *_, **__: None)
+            missing = (r.question for r in self._missing(questions, lambda *_, **__: None))
             await ask_in_batches(sender, self._dialect, config, missing, advance)
 
     async def _find_dialect(self, sender: Sender) -> Dialect:
         async def ask(question: Question, dialect: Dialect) -> Answer:
-            return await sender.send(question, dialect, may_wait=False)
+            return await sender.send(dialect.request(question, self.config.model), may_wait=False)
 
         found = await find_dialect(ask, Dialect())
         self.answers.note(self._dialect_note, found.to_json())
@@ -202,9 +201,9 @@ class Teacher:
     def _dialect_note(self) -> str:
         return f"dialect of {self.config.model} at {self.base_url}"
 
-    def _name(self, question: Question) -> str:
+    def _request(self, question: Question) -> Request:
         assert self._dialect is not None
-        return name_of(self._dialect.render(question, self.config.model))
+        return self._dialect.request(question, self.config.model)
 
     def _note(self) -> str:
         spent = self.spend
