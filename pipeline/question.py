@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -66,9 +66,9 @@ def _read_content(
         return None, early
     try:
         content = parse_strictly(stored["content"])
-        fits = _validator(orjson.dumps(question.schema)).is_valid(content)
     except ValueError:
         return None, "unparsable"
+    fits = _validator(orjson.dumps(question.schema))(content)
     return (content, None) if fits else (None, "wrong_schema")
 
 
@@ -84,10 +84,20 @@ def parse_strictly(text: str) -> Any:
 
 
 @lru_cache(maxsize=32)
-def _validator(schema: bytes) -> Any:
-    from jsonschema import Draft202012Validator
+def _validator(schema: bytes) -> Callable[[Any], bool]:
+    """Whether a value fits; compiled, because every answer is checked."""
+    import fastjsonschema
 
-    return Draft202012Validator(orjson.loads(schema))
+    validate = fastjsonschema.compile(orjson.loads(schema), use_default=False)
+
+    def fits(value: Any) -> bool:
+        try:
+            validate(value)
+        except fastjsonschema.JsonSchemaValueException:
+            return False
+        return True
+
+    return fits
 
 
 def _early_problem(stored: Mapping[str, Any]) -> str | None:
