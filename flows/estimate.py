@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flows.recipe import Recipe
 from pipeline.draws import draw
 from pipeline.extracts import Extract
 from pipeline.prompts import render_prompt
-from pipeline.rubrics import RUBRICS, ask_about
+from pipeline.question import CHARS_PER_TOKEN
+from pipeline.rubrics import ask_about, load_rubric
 from pipeline.step import Step
+from pipeline.teacher_config import TeacherConfig
 
-CHARS_PER_TOKEN = 4
+_REPAIRED = 2  # requests at most: an answer that cannot be used is repaired once
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Requests of one sort: as planned, and at most where a rejected draft is asked for anew."""
+    """Requests of one sort: as planned, and at most, with all redraws and repairs."""
 
     stage: str
     what: str
@@ -30,26 +33,43 @@ class Estimate:
     most_calls: int
     prompt_tokens: int  # of one request
     answer_tokens: int  # of one answer
+    teacher: TeacherConfig
 
-    def cost(self, recipe: Recipe, calls: int) -> float:
+    def cost(self, calls: int) -> float:
         """Of so many calls, in the prices' currency."""
-        return recipe.teacher.cost(calls * self.prompt_tokens, calls * self.answer_tokens)
+        batched = self.teacher.batch is not None
+        return self.teacher.cost(calls * self.prompt_tokens, calls * self.answer_tokens, batched)
 
 
 def estimate_teacher(recipe: Recipe, plan: Mapping[str, Step]) -> list[Estimate]:
     """The requests of every stage of the plan that is not sealed yet."""
-    estimates = [_labels(recipe), *_drafts(recipe)]
+    estimates = [*_labels(recipe), *_drafts(recipe)]
     return [e for e in estimates if e.stage in plan and plan[e.stage].state != "sealed"]
 
 
-def _labels(recipe: Recipe) -> Estimate:
+def _labels(recipe: Recipe) -> list[Estimate]:
+    """The first reading, the second one, and those of further annotators."""
     config = recipe.label
-    text = "x" * config.text_budget_chars
-    longest = max(
-        _tokens(ask_about(rubric, text, config.text_budget_chars)) for rubric in RUBRICS.values()
-    )
-    size = config.sample_size
-    return Estimate("label", "labels", size, size, longest, config.max_answer_tokens)
+    size, prompt = config.sample_size, _longest(recipe, config.rubrics)
+    readings = [("labels", size, prompt, recipe.teacher)]
+    if config.again_share is not None:
+        share = round(size * config.again_share)
+        readings.append(("second readings", share, prompt, recipe.teacher))
+    for further in config.annotators:
+        longest = _longest(recipe, {**config.rubrics, **further.rubrics})
+        share = round(size * further.share)
+        readings.append((further.name, share, longest, further.teacher or recipe.teacher))
+    return [
+        Estimate("label", what, n, _REPAIRED * n, longest, config.max_answer_tokens, teacher)
+        for what, n, longest, teacher in readings
+    ]
+
+
+def _longest(recipe: Recipe, rubrics: Mapping[Any, str]) -> int:
+    """Tokens of a prompt with a text of the whole budget, under the longest of the rubrics."""
+    budget_chars = recipe.label.text_budget_chars
+    text = "x" * budget_chars
+    return max(_tokens(ask_about(load_rubric(r), text, budget_chars)) for r in rubrics.values())
 
 
 def _drafts(recipe: Recipe) -> list[Estimate]:
@@ -58,12 +78,13 @@ def _drafts(recipe: Recipe) -> list[Estimate]:
     estimates = []
     for task, slots in (("lesson", config.textbooks), ("exercise", config.exercises)):
         prompt = render_prompt(draw(task, 0, 0, 1, recipe.seed), extract)
-        most = slots * (1 + config.max_redraws)
+        most = slots * (1 + config.max_redraws) * _REPAIRED
         estimates.append(
             Estimate(
-                "synthesize", f"{task}s", slots, most, _tokens(prompt), config.max_answer_tokens
+                "synthesize", f"{task}s", slots, most, _tokens(prompt), config.max_answer_tokens,
+                recipe.teacher,
             )
-        )
+        )  # fmt: skip
     return estimates
 
 

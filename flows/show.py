@@ -62,7 +62,7 @@ def print_cost(console: Console, recipe: Recipe, estimates: Sequence[Estimate]) 
         "prompt tokens a call", "answer tokens a call", "cost", "at most",
     )  # fmt: skip
     for one in estimates:
-        costs = [one.cost(recipe, calls) for calls in (one.calls, one.most_calls)]
+        costs = [one.cost(calls) for calls in (one.calls, one.most_calls)]
         table.add_row(
             one.stage,
             one.what,
@@ -70,7 +70,7 @@ def print_cost(console: Console, recipe: Recipe, estimates: Sequence[Estimate]) 
             f"{one.most_calls:,}",
             f"{one.prompt_tokens:,}",
             f"{one.answer_tokens:,}",
-            *(f"{cost:.2f} {teacher.prices.currency}" for cost in costs),
+            *(f"{cost:.2f} {one.teacher.prices.currency}" for cost in costs),
         )
     console.print(table)
 

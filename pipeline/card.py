@@ -193,12 +193,20 @@ def _licences(arms: Sealed) -> list[tuple[Any, ...]]:
 
 
 def _spend(needs: Mapping[str, Sealed]) -> list[tuple[Any, ...]]:
+    """What was estimated before the requests left, and what was billed."""
     rows = []
     for name, sealed in needs.items():
         spent = sealed.manifest.spend
         if spent:
-            cost = f"{spent.cost:.4f} {spent.currency}"
-            rows.append((name, spent.calls, spent.prompt_tokens, spent.completion_tokens, cost))
+            lost = f" (and at most {spent.lost_cost_at_most:.4f} lost)" * bool(
+                spent.lost_cost_at_most
+            )
+            rows.append(
+                (name, spent.calls, spent.batched_calls,
+                 spent.estimated_prompt_tokens, spent.prompt_tokens,
+                 spent.estimated_completion_tokens, spent.completion_tokens,
+                 spent.reasoning_tokens, f"{spent.cost:.4f} {spent.currency}{lost}")
+            )  # fmt: skip
     return rows
 
 

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 
 def plot_card(folder: Path, needs: Mapping[str, Sealed]) -> None:
-    """Write waterfall.png, scores.png and labels.png."""
+    """Write waterfall.png and scores.png, and copy the plots of the labels."""
     folder.mkdir(parents=True, exist_ok=True)
     with _picture(folder / "waterfall.png", (7, 3.5)) as axes:
         _waterfall(axes, needs)
     with _picture(folder / "scores.png", (6, 3)) as axes:
         _scores(axes, needs)
-    (folder / "labels.png").write_bytes(needs["label"].file("labels.png").read_bytes())
+    for name in ("labels.png", "agreement.png", "unlabelled.png"):
+        (folder / name).write_bytes(needs["label"].file(name).read_bytes())
 
 
 class _picture:  # noqa: N801  # reads as a verb where it is used

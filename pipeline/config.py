@@ -18,7 +18,19 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def what(self) -> dict[str, Any]:
-        """The JSON view of the fields that decide the output, for the fingerprint."""
+        """The JSON view of the fields that decide the output, in sections within it too."""
+        plain = self.model_dump(mode="json")
         described = type(self).model_fields
-        skipped = {name for name, field in described.items() if field.json_schema_extra == HOW}
-        return self.model_dump(mode="json", exclude=skipped)
+        return {
+            name: _what(getattr(self, name), plain[name])
+            for name, field in described.items()
+            if field.json_schema_extra != HOW
+        }
+
+
+def _what(value: Any, plain: Any) -> Any:
+    if isinstance(value, Section):
+        return value.what()
+    if isinstance(value, list | tuple):
+        return [_what(v, p) for v, p in zip(value, plain, strict=True)]
+    return plain

@@ -1,37 +1,43 @@
-"""Stage 3: ask the teacher how educational a small sample is.
+"""Stage 3: ask the teacher how educational a sample is, and see how far it can be trusted.
 
 Each document of a stratified sample is one question under the rubric of its kind. An answer that
-cannot be used is *unlabelled* with its reason; it never becomes a score. What it costs: one request
-a document, of about a quarter of `text_budget_chars` tokens and the rubric's 300.
+cannot be used is *unlabelled* with its reason; it never becomes a score. A share is read again in
+another window, further annotators read theirs, people may overrule all of them; how far they agree
+is reported, and what they disagree on most is a queue for people to review.
+
+What it costs: one request a document and reading, of about a quarter of `text_budget_chars` tokens
+and the rubric's 300.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Iterable
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from pipeline.config import Section
-from pipeline.errors import StageError
+from pipeline.errors import InputError, StageError
+from pipeline.human_labels import read_human_labels
+from pipeline.label_report import OPINIONS, Tally, queue_for_review, write_label_report
 from pipeline.ledger import Ledger
-from pipeline.question import Answer, Question
-from pipeline.records import LABEL, read_batches, write_table
-from pipeline.rubrics import RUBRICS, SCHEMA, SCHEMA_NAME, ask_about
+from pipeline.manifest import sum_spends
+from pipeline.opinions import Annotator, AnnotatorConfig, Desk, load_rubrics
+from pipeline.records import LABEL, OPINION, ROWS_PER_GROUP, read_rows, write_table
+from pipeline.rubrics import DEFAULTS, Kind
 from pipeline.sampling import Sample, draw_sample, read_candidates, split_of
 from pipeline.splits import ValidationConfig
-from pipeline.stage import Outcome, Stage, Workplace
-from pipeline.teacher import open_teacher
+from pipeline.stage import Outcome, Sections, Stage, Workplace
+from pipeline.teacher import Teacher, open_teacher
 from pipeline.teacher_config import TeacherConfig
 
 
 class LabelConfig(Section):
-    """How much is labelled, and how much of it the teacher sees."""
+    """How much is labelled, by whom, and how much of a document they see."""
 
     sample_size: int = Field(
         2_000, ge=20, le=1_000_000, description="Documents to label, over all strata."
@@ -43,108 +49,127 @@ class LabelConfig(Section):
         6_000, ge=500, le=200_000, description="Characters of a document that the teacher sees."
     )
     max_answer_tokens: int = Field(400, ge=50, le=8_000, description="Tokens of an answer at most.")
+    rubrics: dict[Kind, str] = Field(
+        DEFAULTS,
+        description="Rubric by kind: educational-prose, educational-code, phi1-value, or a file.",
+    )
+    again_share: float | None = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="Share read again in another window, to see how far the teacher agrees with "
+        "itself; null for none.",
+    )
+    annotators: list[AnnotatorConfig] = Field([], description="Further annotators.")
+    combine: Literal["first", "median"] = Field(
+        "first", description="Whose score is the label: the first annotator's, or the median's."
+    )
+    human_labels: Path | None = Field(
+        None,
+        description="CSV or JSONL with doc_id and human_score, such as a review queue that was "
+        "filled in: these documents are in the sample, and people's scores are the labels.",
+    )
+    review_size: int = Field(50, ge=0, le=100_000, description="Documents of the review queue.")
 
 
 def label(place: Workplace) -> Outcome:
-    """Sample, ask, and write `labels.parquet`."""
-    config = place.section(LabelConfig)
+    """Sample, ask, and write `labels.parquet` and what it rests on."""
+    config, teacher_config = place.section(LabelConfig), place.section(TeacherConfig)
+    humans = read_human_labels(config.human_labels) if config.human_labels else {}
     documents = place.needs["clean"].files("documents/*.parquet")
-    sample = draw_sample(
-        read_candidates(documents), config.sample_size, place.seed, place.section(ValidationConfig)
-    )
+    desk = Desk(place, documents, config.text_budget_chars, config.max_answer_tokens)
+    began = time.monotonic()
+    with open_teacher(place, teacher_config) as teacher:
+        first = Annotator(teacher.name, load_rubrics(config.rubrics))
+        sample = _draw(desk, teacher, first, frozenset(humans))
+        tally = Tally(first.name, {c.doc_id: c for c in sample.drawn}, humans)
+        opinions = tally.watch(_read_all(desk, teacher, first, sample))
+        _write_sorted(place, opinions)
+        spend = sum_spends([teacher.spend, *desk.other_spends])
+    seconds = time.monotonic() - began
+    write_table(place.out / "labels.parquet", _labels(place, tally), LABEL)
+    _write_sample(place.out / "sample.json", sample)
+    unlabelled, labelled = dict(sorted(tally.unlabelled.items())), len(tally.final)
+    if labelled == 0:
+        raise StageError(
+            "label",
+            f"none of {len(sample.drawn)} answers could be used ({unlabelled})",
+            "look at answers.sqlite beside the stages, and correct teacher",
+        )
+    facts = {
+        "annotator": teacher.name,
+        "annotator_is_llm": teacher.is_llm,
+        "rubrics": {kind: first.rubrics[kind].ref for kind in sorted(sample.kinds)},
+        "sampled": len(sample.drawn),
+        "labelled": labelled,
+        "held_out": sample.held_out,
+        "actively_drawn": sample.active,
+        "seconds": round(seconds, 2),
+        "answers_per_second": round(spend.calls / max(seconds, 1e-9), 1),
+        **write_label_report(place.out, tally, place.seed),
+        "review": queue_for_review(place.out, tally, documents, config.review_size),
+    }
+    return Outcome(Ledger("documents", len(sample.drawn), labelled, {}, unlabelled), facts, spend)
+
+
+def _draw(desk: Desk, teacher: Teacher, first: Annotator, always: frozenset[str]) -> Sample:
+    """The documents to label; with active sampling the first round is asked on the way."""
+    place, candidates = desk.place, read_candidates(desk.documents)
+    size, held_out = place.section(LabelConfig).sample_size, place.section(ValidationConfig)
+    sample = draw_sample(candidates, size, place.seed, held_out, always)
     if not sample.drawn:
         raise StageError(
             "label",
             "no document may be labelled: all groups are held out",
             "lower validation.share or add sources",
         )
-    texts = _texts_of({c.doc_id for c in sample.drawn}, documents)
-    questions = [_question(c.doc_id, c.kind, texts[c.doc_id], config) for c in sample.drawn]
-    with (
-        open_teacher(place, place.section(TeacherConfig)) as teacher,
-        place.bar("asking", len(questions)) as advance,
-    ):
-        answers = teacher.ask(questions, advance)
-    rows = _rows(sample, answers, teacher.name, config, place.seed)
-    write_table(place.out / "labels.parquet", rows, LABEL)
-    _write_sample(place.out / "sample.json", sample)
-    unlabelled = Counter(row["unlabelled_reason"] for row in rows if row["score"] is None)
-    labelled = len(rows) - sum(unlabelled.values())
-    if labelled == 0:
-        raise StageError(
-            "label",
-            f"none of {len(rows)} answers could be used ({dict(unlabelled)})",
-            "look at answers.sqlite beside the stages, and correct teacher",
-        )
-    histogram = _histogram(sample, answers)
-    _plot(place.out / "labels.png", histogram, teacher.name)
-    facts = {
-        "annotator": teacher.name,
-        "annotator_is_llm": teacher.is_llm,
-        "rubrics": {kind: RUBRICS[kind].ref for kind in sorted({c.kind for c in sample.drawn})},
-        "sampled": len(rows),
-        "labelled": labelled,
-        "held_out": sample.held_out,
-        "histogram": histogram,
-    }
-    return Outcome(
-        Ledger("documents", len(rows), labelled, {}, dict(sorted(unlabelled.items()))),
-        facts,
-        teacher.spend,
-    )
+    return sample
 
 
-def _question(doc_id: str, kind: str, text: str, config: LabelConfig) -> Question:
-    return Question(
-        key=doc_id,
-        messages=ask_about(RUBRICS[kind], text, config.text_budget_chars),
-        schema_name=SCHEMA_NAME,
-        schema=SCHEMA,
-        max_tokens=config.max_answer_tokens,
-    )
+def _read_all(
+    desk: Desk, teacher: Teacher, first: Annotator, sample: Sample
+) -> Iterator[dict[str, Any]]:
+    """The opinions of every annotator, the first one's first."""
+    config = desk.place.section(LabelConfig)
+    yield from desk.ask(teacher, first, sample.drawn)
+    if config.again_share is not None:
+        yield from desk.ask(teacher, first.again(config.again_share), sample.drawn)
+    for further in config.annotators:
+        rubrics = {**first.rubrics, **load_rubrics(further.rubrics)}
+        annotator = Annotator(further.name, rubrics, further.share)
+        if further.teacher is None:
+            yield from desk.ask(teacher, annotator, sample.drawn)
+            continue
+        with open_teacher(desk.place, further.teacher) as other:
+            yield from desk.ask(other, annotator, sample.drawn)
+            desk.other_spends.append(other.spend)
 
 
-def _texts_of(doc_ids: set[str], paths: Iterable[Path]) -> dict[str, str]:
-    wanted = pa.array(sorted(doc_ids), pa.string())
-    found: dict[str, str] = {}
-    for batch in read_batches(paths, ["doc_id", "text"]):
-        rows = batch.filter(pc.is_in(batch["doc_id"], value_set=wanted))
-        found.update(zip(rows["doc_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
-    return found
+def _write_sorted(place: Workplace, opinions: Iterator[dict[str, Any]]) -> None:
+    """Write them as they come, then by document: shards and their order must not show."""
+    unsorted = place.scratch / OPINIONS
+    write_table(unsorted, opinions, OPINION)
+    table = pq.read_table(unsorted).sort_by([("doc_id", "ascending"), ("annotator", "ascending")])
+    pq.write_table(table, place.out / OPINIONS, compression="zstd", row_group_size=ROWS_PER_GROUP)
 
 
-def _rows(
-    sample: Sample, answers: list[Answer], annotator: str, config: LabelConfig, seed: int
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "doc_id": candidate.doc_id,
+def _labels(place: Workplace, tally: Tally) -> Iterator[dict[str, Any]]:
+    """One row for each document, in the order of their ids."""
+    config = place.section(LabelConfig)
+    for row in read_rows([place.out / OPINIONS]):
+        if row["annotator"] != tally.first:
+            continue
+        score, annotator = tally.decide(row, config.combine)
+        yield {
+            "doc_id": row["doc_id"],
             "annotator": annotator,
-            "rubric": RUBRICS[candidate.kind].ref,
-            "score": _score(answer),
-            "justification": answer.content["justification"] if answer.content else None,
-            "unlabelled_reason": answer.problem,
-            "split": split_of(candidate.group, seed, config.test_share),
-            "raw_answer": answer.raw,
+            "rubric": row["rubric"],
+            "score": score,
+            "justification": row["justification"],
+            "unlabelled_reason": row["unlabelled_reason"] if score is None else None,
+            "split": split_of(tally.drawn[row["doc_id"]].group, place.seed, config.test_share),
+            "raw_answer": row["raw_answer"],
         }
-        for candidate, answer in zip(sample.drawn, answers, strict=True)
-    ]
-
-
-def _score(answer: Answer) -> int | None:
-    """The score; to the schema, 3.0 is an integer too."""
-    return int(answer.content["score"]) if answer.content else None
-
-
-def _histogram(sample: Sample, answers: list[Answer]) -> dict[str, dict[str, int]]:
-    """Labels by kind and score."""
-    counts: dict[str, dict[str, int]] = {}
-    for candidate, answer in zip(sample.drawn, answers, strict=True):
-        score = _score(answer)
-        if score is not None:
-            by_score = counts.setdefault(candidate.kind, {str(n): 0 for n in range(6)})
-            by_score[str(score)] += 1
-    return dict(sorted(counts.items()))
 
 
 def _write_sample(path: Path, sample: Sample) -> None:
@@ -152,28 +177,35 @@ def _write_sample(path: Path, sample: Sample) -> None:
         name: {"drawn": drawn, "available": available}
         for name, (drawn, available) in sample.strata.items()
     }
-    path.write_text(json.dumps({"strata": strata, "held_out": sample.held_out}, indent=1) + "\n")
+    record = {"strata": strata, "held_out": sample.held_out, "active": sample.active}
+    path.write_text(json.dumps(record, indent=1) + "\n")
 
 
-def _plot(path: Path, histogram: dict[str, dict[str, int]], annotator: str) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3), layout="constrained")
-    axes = figure.subplots()
-    for i, (kind, by_score) in enumerate(histogram.items()):
-        places = [int(score) + 0.4 * (i - (len(histogram) - 1) / 2) for score in by_score]
-        axes.bar(places, list(by_score.values()), width=0.4, label=kind)
-    axes.set(xlabel="score", ylabel="documents", title=f"labels by {annotator}")
-    axes.legend()
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
+    """Files that decide what is asked, and people's labels."""
+    config = recipe.section(LabelConfig)
+    teachers = [recipe.section(TeacherConfig), *(a.teacher for a in config.annotators if a.teacher)]
+    rubrics = [config.rubrics, *(annotator.rubrics for annotator in config.annotators)]
+    named = [name for by_kind in rubrics for name in by_kind.values()]
+    yield from ((name, Path(name)) for name in named if Path(name).is_file())
+    for path in [config.human_labels, *(teacher.gguf for teacher in teachers)]:
+        if path is None:
+            continue
+        if not path.is_file():
+            raise InputError("label", f"there is no file {path}", "correct label or teacher")
+        yield str(path), path
 
 
 STAGE = Stage(
     number=3,
     name="label",
-    version=1,
+    version=2,
     needs=("clean",),
-    makes=("labels.parquet", "sample.json", "labels.png"),
+    makes=(
+        "labels.parquet", "opinions.parquet", "sample.json", "agreement.json", "review.csv",
+        "review.jsonl", "labels.png", "agreement.png", "unlabelled.png",
+    ),
     sees=(LabelConfig, TeacherConfig, ValidationConfig),
     work=label,
-)
+    inputs=_inputs,
+)  # fmt: skip

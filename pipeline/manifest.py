@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,18 @@ class Spend(BaseModel):
     cost: float = 0.0
     lost_cost_at_most: float = 0.0  # of requests that were lost on the way, and may be billed
     currency: str = "USD"
+
+
+def sum_spends(spends: Sequence[Spend]) -> Spend:
+    """All of them together. Raises InputError where their currencies differ."""
+    currencies = sorted({spend.currency for spend in spends})
+    if len(currencies) > 1:
+        raise InputError(
+            "teacher", f"prices in {' and '.join(currencies)}", "give all prices in one currency"
+        )
+    counts = [name for name in Spend.model_fields if name != "currency"]
+    sums = {name: sum(getattr(spend, name) for spend in spends) for name in counts}
+    return Spend(currency=currencies[0], **sums)
 
 
 class Manifest(BaseModel):

@@ -52,13 +52,28 @@ DROPPED = pa.schema(
 LABEL = pa.schema(
     [
         pa.field("doc_id", pa.string(), nullable=False),
-        pa.field("annotator", pa.string(), nullable=False),  # model name and what it is
+        pa.field("annotator", pa.string(), nullable=False),  # model name and what it is, or a human
         pa.field("rubric", pa.string(), nullable=False),  # name@version#hash
         pa.field("score", pa.int8()),  # 0 to 5; null where unlabelled
         pa.field("justification", pa.string()),
         pa.field("unlabelled_reason", pa.string()),
         pa.field("split", pa.string(), nullable=False),  # "train" or "test", by group
         pa.field("raw_answer", pa.string()),
+    ]
+)
+
+OPINION = pa.schema(  # every answer of every annotator; labels are made of them
+    [
+        pa.field("doc_id", pa.string(), nullable=False),
+        pa.field("annotator", pa.string(), nullable=False),
+        pa.field("rubric", pa.string(), nullable=False),
+        pa.field("score", pa.int8()),
+        pa.field("justification", pa.string()),
+        pa.field("unlabelled_reason", pa.string()),
+        pa.field("raw_answer", pa.string()),
+        pa.field("finish_reason", pa.string()),
+        pa.field("prompt_tokens", pa.int32(), nullable=False),
+        pa.field("completion_tokens", pa.int32(), nullable=False),
     ]
 )
 

@@ -42,6 +42,12 @@ class Sample:
     drawn: list[Candidate]
     strata: Mapping[str, tuple[int, int]]  # drawn and available by "source/kind/length"
     held_out: int  # candidates in validation groups
+    active: int = 0  # of the drawn, chosen where a first forest was least certain
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of the drawn documents."""
+        return {candidate.kind for candidate in self.drawn}
 
 
 def read_candidates(paths: Iterable[Path]) -> list[Candidate]:
@@ -55,21 +61,29 @@ def read_candidates(paths: Iterable[Path]) -> list[Candidate]:
 
 
 def draw_sample(
-    candidates: Iterable[Candidate], size: int, seed: int, validation: ValidationConfig
+    candidates: Iterable[Candidate],
+    size: int,
+    seed: int,
+    validation: ValidationConfig,
+    always: frozenset[str] = frozenset(),
 ) -> Sample:
-    """Draw `size` documents, or all that there are."""
+    """Draw `size` documents, or all that there are; those in `always` come on top."""
     everyone = list(candidates)
     free = [c for c in everyone if not in_validation(c.group, seed, validation)]
     strata: dict[str, list[Candidate]] = defaultdict(list)
     for candidate, length in zip(free, _lengths(free), strict=True):
         strata[f"{candidate.source}/{candidate.kind}/{length}"].append(candidate)
     counts = share_out(size, {name: len(members) for name, members in strata.items()})
-    drawn = []
+    drawn: list[Candidate] = []
+    taken = {}
     for name, members in strata.items():
-        drawn += sorted(members, key=lambda c: _rank(c.doc_id, seed))[: counts[name]]
+        ranked = sorted(members, key=lambda c: _rank(c.doc_id, seed))
+        named = [c for c in ranked[counts[name] :] if c.doc_id in always]
+        drawn += ranked[: counts[name]] + named
+        taken[name] = counts[name] + len(named)
     return Sample(
         sorted(drawn, key=lambda c: c.doc_id),
-        {name: (counts[name], len(strata[name])) for name in sorted(strata)},
+        {name: (taken[name], len(strata[name])) for name in sorted(strata)},
         len(everyone) - len(free),
     )
 

@@ -7,25 +7,34 @@ the rule by being handed its inputs. Five points, each with its reason in the ju
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from pipeline.rubrics import disclose
+from pipeline.rubrics import LEFT_OUT, disclose
 from pipeline.standin_code import judge_code
 from pipeline.standin_prose import judge_prose
 
-CODE_MARK = "[educational-code@"
+JUDGES = {
+    "educational-prose": judge_prose,
+    "educational-code": judge_code,
+    "phi1-value": judge_code,  # the same points: rules do not weigh a whole
+}
+
+_RUBRIC = re.compile(r"\[([a-z0-9-]+)@")  # as `ask_about` begins the first message
+_BEFORE = re.compile(rf"\A{re.escape(LEFT_OUT)}\d+ characters \.\.\.\]\n")
 
 
 def score(messages: list[dict[str, str]]) -> dict[str, Any]:
     """The justification and the score (0 to 5) of the document in the last message.
 
-    Raises ValueError where the messages hold no document or no rubric.
+    Raises ValueError where the messages hold no document, or no rubric that is known here.
     """
     text = disclose(messages[-1]["content"])
-    system = messages[0]["content"]
-    if text is None or not system.startswith("[educational-"):
-        raise ValueError("no document between markers, or no rubric in the first message")
-    points = judge_code(text) if system.startswith(CODE_MARK) else judge_prose(text)
+    named = _RUBRIC.match(messages[0]["content"])
+    judge = JUDGES.get(named[1]) if named else None
+    if text is None or judge is None:
+        raise ValueError("no document between markers, or no known rubric in the first message")
+    points = judge(_BEFORE.sub("", text))
     reasons = "; ".join(f"{'+' if holds else '-'} {reason}" for holds, reason in points)
     return {
         "justification": f"By rules, not by reading: {reasons}.",

@@ -223,7 +223,6 @@ class Teacher:
 @contextmanager
 def open_teacher(place: Workplace, config: TeacherConfig) -> Iterator[Teacher]:
     """The configured endpoint; a GGUF's server or the stand-in runs for as long as the block."""
-    from pipeline.local_teacher import started_llama
     from pipeline.standin_server import started_standin
 
     with ExitStack() as stack:
@@ -231,6 +230,8 @@ def open_teacher(place: Workplace, config: TeacherConfig) -> Iterator[Teacher]:
         if config.base_url is not None:
             yield Teacher(place.stage, config, config.base_url, answers)
         elif config.gguf is not None:
+            from pipeline.local_teacher import started_llama
+
             log = place.scratch / "llama.log"
             started = started_llama(place.stage, config.gguf, config.context_tokens, None, log)
             url = stack.enter_context(started)

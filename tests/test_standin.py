@@ -13,7 +13,7 @@ import urllib.request
 import openai
 import pytest
 
-from pipeline.rubrics import RUBRICS, SCHEMA, SCHEMA_NAME, ask_about
+from pipeline.rubrics import DEFAULTS, SCHEMA, SCHEMA_NAME, ask_about, load_rubric
 from pipeline.standin_code import judge_code
 from pipeline.standin_prose import judge_prose
 from pipeline.standin_server import count_tokens, started_standin
@@ -108,7 +108,7 @@ def request(**fields):
     schema = {"name": SCHEMA_NAME, "schema": SCHEMA, "strict": True}
     return {
         "model": STANDIN_MODEL,
-        "messages": list(ask_about(RUBRICS["code"], LESSON_CODE, 6_000)),
+        "messages": list(ask_about(load_rubric(DEFAULTS["code"]), LESSON_CODE, 6_000)),
         "response_format": {"type": "json_schema", "json_schema": schema},
         **fields,
     }
@@ -211,10 +211,11 @@ def test_it_shares_nothing_with_the_classifiers():
         import sys
         import pipeline.standin_code, pipeline.standin_prose, pipeline.standin_rubric
         from pipeline.standin_server import answer, make_app
-        from pipeline.rubrics import RUBRICS, SCHEMA_NAME, ask_about, enclose
+        from pipeline.rubrics import SCHEMA_NAME, ask_about, built_in_names, enclose, load_rubric
         make_app()
-        for rubric in RUBRICS.values():
-            answer(SCHEMA_NAME, list(ask_about(rubric, "def f():\\n    return 1\\n", 500)))
+        for name in built_in_names():
+            asked = ask_about(load_rubric(name), "def f():\\n    return 1\\n", 500)
+            answer(SCHEMA_NAME, list(asked))
         answer("exercise", [{"role": "user", "content": enclose("no function")}])
         print(*sorted({name.partition(".")[0] for name in sys.modules}))
     """)
