@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.config import Section
 from pipeline.errors import InputError, StageError
@@ -70,6 +70,14 @@ class LabelConfig(Section):
         "filled in: these documents are in the sample, and people's scores are the labels.",
     )
     review_size: int = Field(50, ge=0, le=100_000, description="Documents of the review queue.")
+
+    @field_validator("annotators")
+    @classmethod
+    def _have_names_of_their_own(cls, given: list[AnnotatorConfig]) -> list[AnnotatorConfig]:
+        names = [annotator.name for annotator in given]
+        if len(set(names)) < len(names):
+            raise ValueError("each annotator needs a name of its own")
+        return given
 
 
 def label(place: Workplace) -> Outcome:

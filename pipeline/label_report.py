@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from pipeline.agreement import measure_agreement
 from pipeline.human_labels import HumanLabel
 from pipeline.label_plots import plot_agreement, plot_labels, plot_unlabelled
+from pipeline.opinions import AGAIN
 from pipeline.records import read_batches, read_rows
 from pipeline.review import ReviewItem, write_review_queue
 from pipeline.sampling import Candidate
@@ -79,7 +80,11 @@ class Tally:
 def write_label_report(out: Path, tally: Tally, seed: int) -> dict[str, Any]:
     """Write agreement.json and the plots; returns the facts that the card states."""
     by_kind, by_source = (_count(tally, name) for name in ("kind", "source"))
-    agreement = measure_agreement(tally.scores(), seed)
+    scores = tally.scores()
+    agreement = measure_agreement(scores, seed)
+    # a second reading is no other annotator: alpha would praise the first for agreeing with itself
+    others = {name: said for name, said in scores.items() if not name.endswith(AGAIN)}
+    agreement["alpha"] = measure_agreement(others, seed)["alpha"]
     (out / "agreement.json").write_text(json.dumps(agreement, indent=1, sort_keys=True) + "\n")
     reasons = {name: dict(sorted(found.items())) for name, found in sorted(tally.reasons.items())}
     plot_labels(out / "labels.png", by_source, f"labels by {tally.first}")

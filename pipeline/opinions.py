@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from pipeline.config import Section
+from pipeline.errors import InputError
 from pipeline.manifest import Spend
 from pipeline.question import Answer, Question
 from pipeline.records import read_batches
@@ -28,11 +29,13 @@ from pipeline.stage import Workplace
 from pipeline.teacher import Teacher
 from pipeline.teacher_config import TeacherConfig
 
+AGAIN = ", again"  # ends the name of a second reading
+
 
 class AnnotatorConfig(Section):
     """A further annotator: another model, another rubric, or both."""
 
-    name: str = Field(pattern=r"^[\w .@:/-]{1,60}$", description="What the reports call it.")
+    name: str = Field(pattern=r"^[^\n]{1,60}$", description="What the reports call it.")
     share: float = Field(0.2, gt=0, le=1, description="Share of the sample that it reads.")
     rubrics: dict[Kind, str] = Field(
         {}, description="Rubric by kind, built in or a file; the first annotator's where left out."
@@ -54,7 +57,7 @@ class Annotator:
 
     def again(self, share: float) -> Annotator:
         """The same one, reading a share of the documents again in another window."""
-        return replace(self, name=f"{self.name}, again", share=share, view=1)
+        return replace(self, name=self.name + AGAIN, share=share, view=1)
 
     def reads(self, doc_id: str, seed: int) -> bool:
         """Whether a document is among those that it reads."""
@@ -62,8 +65,16 @@ class Annotator:
 
 
 def load_rubrics(names: Mapping[Kind, str]) -> dict[str, Rubric]:
-    """The rubrics by kind. Raises InputError for one that is not there or not a rubric."""
-    return {str(kind): load_rubric(name) for kind, name in names.items()}
+    """The rubrics by kind. Raises InputError for one that cannot be had, or is of another kind."""
+    rubrics = {str(kind): load_rubric(name) for kind, name in names.items()}
+    for kind, rubric in rubrics.items():
+        if rubric.kind not in {kind, "any"}:
+            raise InputError(
+                "label",
+                f"the rubric {rubric.name!r} is for {rubric.kind!r}, and documents are {kind!r}",
+                "correct label.rubrics, or say kind: any in the rubric",
+            )
+    return rubrics
 
 
 @dataclass(frozen=True)
