@@ -2,9 +2,9 @@
 
     python -m benchmarks.labelling [--quick] [--json FILE]
 
-The server (`benchmarks.slot_server`) runs in a process of its own on loopback. Each document is 2 kB
-of text under a rubric of 2 kB, asked for with a JSON schema. Contenders run in turn in one process;
-CPU is that of the client's process. Memory and the killed run are measured in child processes.
+The server (`benchmarks.slot_server`) runs in a process of its own on loopback, and so does every
+turn of a contender, which measures itself without its start. Contenders take turns; medians count.
+Each document is 2 kB of text under a rubric of 2 kB, asked for with a JSON schema.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from pipeline.teacher_config import TeacherConfig
 
 SLOTS = 256
 PAGE = "Water boils at a lower temperature on a mountain, because the air presses less. " * 25
+_NAMES = {"ours": "ours", "bare": "aiohttp and orjson alone", "openai": "gather over AsyncOpenAI"}
 RUBRIC = "Judge the educational value of a document. Add one point for each that holds. " * 25
 
 
@@ -58,8 +59,8 @@ def main() -> None:
     options = arguments(__doc__)
     rows = [
         *_measure_speed(*((4_000, 500, 1) if options.quick else (20_000, 2_000, 3))),
-        _measure_slow_server(20 if options.quick else 60),
-        *_measure_memory((4_000, 16_000) if options.quick else (10_000, 200_000)),
+        _measure_slow_server(10 if options.quick else 60),
+        *_measure_memory(*((2_000, 8_000) if options.quick else (10_000, 200_000))),
         _measure_killed(),
     ]
     report(rows, options.json)
@@ -119,32 +120,20 @@ def _ask_openai(base_url: str, documents: Documents) -> int:
 
 def _measure_speed(documents: int, of_openai: int, rounds: int) -> list[Row]:
     """Documents a second and CPU a request, at 50 ms."""
-    with (
-        started_server(SLOTS, 0.05) as server,
-        tempfile.TemporaryDirectory(prefix="primer-labelling-", dir=".") as home,
-    ):
-
-        def ours(these: Documents) -> int:
-            return label(server.base_url, these, Path(home) / f"{these.name}.sqlite")
-
-        contenders: dict[str, tuple[int, Callable[[Documents], int]]] = {
-            "ours": (documents, ours),
-            "aiohttp and orjson alone": (documents, lambda d: _ask_bare(server.base_url, d)),
-            "gather over AsyncOpenAI": (of_openai, lambda d: _ask_openai(server.base_url, d)),
-        }
-        speeds: dict[str, list[float]] = {name: [] for name in contenders}
-        cpu: dict[str, list[float]] = {name: [] for name in contenders}
+    counts = {"ours": documents, "bare": documents, "openai": of_openai}
+    speeds: dict[str, list[float]] = {name: [] for name in counts}
+    cpu: dict[str, list[float]] = {name: [] for name in counts}
+    with _started(0.05) as (server, home):
         for turn in range(rounds):
-            for name, (count, work) in contenders.items():
+            for name, count in counts.items():
                 before = server.counts()["requests"]
-                began, worked = time.perf_counter(), time.process_time()
-                done = work(Documents(count, f"{name} {turn}"))
-                speeds[name].append(count / (time.perf_counter() - began))
-                cpu[name].append((time.process_time() - worked) * 1_000 / count)
+                seen = _finish(_child(name, server, home / f"{turn}.sqlite", count, f"{turn}"))
+                speeds[name].append(count / seen["seconds"])
+                cpu[name].append(seen["cpu_seconds"] * 1_000 / count)
                 sent = server.counts()["requests"] - before
-                assert done == sent == count, f"{name}: {done} labels of {sent} requests"
-    speed = {name: statistics.median(figures) for name, figures in speeds.items()}
-    work_ms = {name: statistics.median(figures) for name, figures in cpu.items()}
+                assert seen["labels"] == sent == count, f"{name}: {seen} of {sent} requests"
+    speed = {_NAMES[name]: statistics.median(figures) for name, figures in speeds.items()}
+    work_ms = {_NAMES[name]: statistics.median(figures) for name, figures in cpu.items()}
     return [
         Row("labels, each on the disk, at 50 ms", speed.pop("ours"), "documents/s", 1_500, "min",
             speed),
@@ -153,67 +142,94 @@ def _measure_speed(documents: int, of_openai: int, rounds: int) -> list[Row]:
 
 
 def _measure_slow_server(rounds: int) -> Row:
-    """The share of the server's limit that is used, window growing from a quarter, at 1 s."""
-    documents = Documents(SLOTS * rounds)
-    with (
-        started_server(SLOTS, 1.0) as server,
-        tempfile.TemporaryDirectory(prefix="primer-labelling-", dir=".") as home,
-    ):
-        began = time.perf_counter()
-        label(server.base_url, documents, Path(home) / "answers.sqlite")
-        used = rounds / (time.perf_counter() - began)
-    name = f"share of a server's limit, 1 s latency, {rounds} s of work"
+    """The share of the server's limit that is used at 1 s, while the window grows from its half."""
+    count = SLOTS // 2 + SLOTS * (rounds - 1)  # fills every round but the first
+    with _started(1.0) as (server, home):
+        seen = _finish(_child("ours", server, home / "a.sqlite", count))
+    name = f"share of a server's limit, 1 s latency, {count:,} documents"
     # a short measure is mostly the growing of the window
-    return Row(name, used, "", 0.97 if rounds >= 60 else None, "min")
+    return Row(name, count / SLOTS / seen["seconds"], "", 0.97 if rounds >= 60 else None, "min")
 
 
-def _measure_memory(counts: tuple[int, int]) -> list[Row]:
+def _measure_memory(few: int, many: int) -> list[Row]:
     """Peak resident memory of a process that labels few documents, and many."""
-    peaks = []
-    for count in counts:
-        with (
-            started_server(SLOTS, 0.01) as server,
-            tempfile.TemporaryDirectory(prefix="primer-labelling-", dir=".") as home,
-        ):
-            child = _child(server, Path(home), count)
-            peaks.append(int(child.communicate()[0]) / 1_024)
-    few, many = (f"{count:,}" for count in counts)
+    peaks = {}
+    for count in (few, many):
+        with _started(0.01) as (server, home):
+            seen = _finish(_child("ours", server, home / "a.sqlite", count))
+        peaks[count] = seen["peak_bytes"] / 2**20
+    growth = peaks[many] / peaks[few]
     return [
-        Row(f"peak memory, {many} documents", peaks[1], "MiB", peers={f"{few} documents": peaks[0]}),
-        Row(f"growth of memory from {few} to {many} documents", peaks[1] / peaks[0], "times", 1.1),
+        Row(f"peak memory, {many:,} documents", peaks[many], "MiB",
+            peers={f"{few:,} documents": peaks[few]}),
+        Row(f"growth of memory from {few:,} to {many:,} documents", growth, "times", 1.1),
     ]  # fmt: skip
 
 
 def _measure_killed() -> Row:
     """Requests sent twice by a run that was killed (signal 9) in the middle, and run again."""
-    with (
-        started_server(SLOTS, 0.05) as server,
-        tempfile.TemporaryDirectory(prefix="primer-labelling-", dir=".") as home,
-    ):
-        child = _child(server, Path(home), 4_000)
+    with _started(0.05) as (server, home):
+        child = _child("ours", server, home / "a.sqlite", 4_000)
         while server.counts()["requests"] < 2_000:
             time.sleep(0.01)
         os.kill(child.pid, signal.SIGKILL)
         child.communicate()
-        _child(server, Path(home), 4_000).communicate()
+        _finish(_child("ours", server, home / "a.sqlite", 4_000))
         counts = server.counts()
     assert counts["different"] == 4_000, counts
     twice = counts["requests"] - counts["different"]
     return Row("sent twice of 4,000 after kill -9", twice, "requests", SLOTS)
 
 
-def _child(server: SlotServer, home: Path, count: int) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.labelling", "--child", server.base_url]
+@contextmanager
+def _started(latency_seconds: float) -> Iterator[tuple[SlotServer, Path]]:
+    """A server, and a directory on the disk for the answers (/tmp may be memory)."""
+    with (
+        started_server(SLOTS, latency_seconds) as server,
+        tempfile.TemporaryDirectory(prefix="primer-labelling-", dir=".") as home,
+    ):
+        yield server, Path(home)
+
+
+def _child(
+    contender: str, server: SlotServer, store: Path, count: int, name: str = ""
+) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.labelling", "--child", contender, server.base_url]
     return subprocess.Popen(
-        [*command, str(count), str(home / "answers.sqlite")], stdout=subprocess.PIPE, text=True
+        [*command, str(store), str(count), name], stdout=subprocess.PIPE, text=True
     )
 
 
-def _be_child(base_url: str, count: str, store: str) -> None:
-    import resource
+def _finish(child: subprocess.Popen[str]) -> dict[str, float]:
+    said, _ = child.communicate()
+    seen: dict[str, float] = json.loads(said)
+    return seen
 
-    label(base_url, Documents(int(count)), Path(store))
-    sys.stdout.write(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))
+
+def _be_child(contender: str, base_url: str, store: str, count: str, name: str) -> None:
+    import aiohttp  # noqa: F401  # what is measured begins after the imports
+    import fastjsonschema  # noqa: F401
+    import openai  # noqa: F401
+
+    documents = Documents(int(count), f"{contender} {name}")
+    began, worked = time.perf_counter(), time.process_time()
+    if contender == "ours":
+        labels = label(base_url, documents, Path(store))
+    else:
+        labels = (_ask_bare if contender == "bare" else _ask_openai)(base_url, documents)
+    seen = {
+        "labels": labels,
+        "seconds": time.perf_counter() - began,
+        "cpu_seconds": time.process_time() - worked,
+        "peak_bytes": _peak_bytes(),
+    }
+    sys.stdout.write(json.dumps(seen))
+
+
+def _peak_bytes() -> int:
+    """Of this program; what `getrusage` says includes the program that started it."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1_024
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How fast a teacher is asked: a window that adapts, limits a minute, and knowing when it is down.
 
-The window of requests in flight starts at a quarter of the cap and doubles each time it was filled
+The window of requests in flight starts at half the cap and doubles each time it was filled
 and answered without growing slow; a 429 or 503 halves it, at most once a round trip, and from then
 on it grows slowly (additive increase, multiplicative decrease: Chiu and Jain 1989; slow start:
 Jacobson 1988).
@@ -44,7 +44,7 @@ class Pace:
 
     def __init__(self, config: TeacherConfig) -> None:
         self.cap = config.max_concurrency
-        self.limit = float(min(self.cap, max(16, self.cap // 4)))
+        self.limit = float(min(self.cap, max(16, self.cap // 2)))
         self.in_flight = 0
         self.good_at = time.monotonic()  # when it last answered, or was first asked
         self._patience_seconds = config.patience_seconds

@@ -59,9 +59,7 @@ class Sender:
         while True:
             pause_seconds = min(0.25 * 2**tries * (1 + pauses.random()), _LONGEST_PAUSE_SECONDS)
             try:
-                stored = await self._try(request)
-                await self.answers.put_soon(name, stored)
-                return read_answer(question, stored)
+                return read_answer(question, await self._try(request))
             except RejectedError as error:
                 return self._give_up(request, server_problem(*error.args))
             except LostError as error:
@@ -77,7 +75,7 @@ class Sender:
             await asyncio.sleep(pause_seconds)
 
     async def _try(self, request: Request) -> dict[str, Any]:
-        """One request and its raw answer, paid for."""
+        """One request and its raw answer, paid for and stored before another may leave."""
         most = most_tokens(request.question, request.body)
         likely = likely_tokens(request.question)
         await self.pace.enter(sum(likely))
@@ -97,7 +95,8 @@ class Sender:
                     raise
                 self.purse.pay(request.name, usage_of(stored), likely, cached=False)
                 self.pace.landed(sent_at)
-                return stored
+            await self.answers.put_soon(request.name, stored)
+            return stored
         finally:
             self.pace.leave()
 
