@@ -18,7 +18,6 @@ from typing import Any
 
 import orjson
 
-_GATHER_SECONDS = 0.002  # answers that arrive within it share a commit
 _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (request TEXT PRIMARY KEY, answer TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS notes (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -35,7 +34,8 @@ class Answers:
         self._reader = _connect(path)  # reads go on while a thread commits
         self._reader.execute("CREATE TEMP TABLE used (request TEXT PRIMARY KEY) WITHOUT ROWID")
         self._gathered: list[tuple[str, bytes]] = []
-        self._commit: asyncio.Future[None] | None = None
+        self._next: asyncio.Future[None] | None = None  # of those that are gathered
+        self._committing: asyncio.Future[None] | None = None
 
     def get(self, request: str) -> dict[str, Any] | None:
         """The stored answer to a request, by its hash."""
@@ -60,16 +60,29 @@ class Answers:
         self._write([(name, orjson.dumps(answer)) for name, answer in answers])
 
     async def put_soon(self, request: str, answer: dict[str, Any]) -> None:
-        """Store an answer together with others; it is on the disk when this returns."""
+        """Store an answer; it is on the disk when this returns.
+
+        What arrives while a commit is under way shares the next one.
+        """
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
         self._gathered.append((request, orjson.dumps(answer)))
-        if self._commit is None:
-            self._commit = asyncio.ensure_future(self._commit_gathered())
-        await asyncio.shield(self._commit)  # one waiter that is cancelled stops no other
+        stored = self._next
+        if self._committing is None:
+            self._committing = asyncio.ensure_future(self._commit_gathered())
+        await asyncio.shield(stored)  # one waiter that is cancelled stops no other
 
     async def _commit_gathered(self) -> None:
-        await asyncio.sleep(_GATHER_SECONDS)
-        rows, self._gathered, self._commit = self._gathered, [], None
-        await asyncio.to_thread(self._write, rows)
+        while self._next is not None:
+            rows, stored = self._gathered, self._next
+            self._gathered, self._next = [], None
+            try:
+                await asyncio.to_thread(self._write, rows)
+            except sqlite3.Error as error:
+                stored.set_exception(error)
+            else:
+                stored.set_result(None)
+        self._committing = None
 
     def _write(self, rows: list[tuple[str, bytes]]) -> None:
         with self._one_writes:
