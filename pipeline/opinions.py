@@ -59,9 +59,10 @@ class Annotator:
         """The same one, reading a share of the documents again in another window."""
         return replace(self, name=self.name + AGAIN, share=share, view=1)
 
-    def reads(self, doc_id: str, seed: int) -> bool:
-        """Whether a document is among those that it reads."""
-        return self.share >= 1 or place_of(doc_id, seed, f"read by {self.name}") < self.share
+    def share_of(self, drawn: Iterable[Candidate], seed: int) -> list[Candidate]:
+        """The documents that it reads."""
+        ranked = sorted(drawn, key=lambda c: place_of(c.doc_id, seed, f"read by {self.name}"))
+        return ranked[: round(len(ranked) * self.share)]
 
 
 def load_rubrics(names: Mapping[Kind, str]) -> dict[str, Rubric]:
@@ -118,7 +119,7 @@ class Desk:
         self, teacher: Teacher, annotator: Annotator, drawn: Iterable[Candidate]
     ) -> Iterator[dict[str, Any]]:
         """Ask one annotator about its share of the documents; yields rows of `records.OPINION`."""
-        kind_of = {c.doc_id: c.kind for c in drawn if annotator.reads(c.doc_id, self.place.seed)}
+        kind_of = {c.doc_id: c.kind for c in annotator.share_of(drawn, self.place.seed)}
         questions = Questions(
             self.documents, frozenset(kind_of), annotator, self.budget_chars, self.max_tokens
         )  # fmt: skip
