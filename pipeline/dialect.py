@@ -127,7 +127,7 @@ async def find_dialect(
         if answer.content is not None:
             return dialect
         refused = (answer.problem or "").startswith("refused_by_server")
-        if not refused and accepted is None:
+        if answer.usage.prompt_tokens and accepted is None:  # it was answered, though not well
             accepted = dialect
         better = _mended(dialect, answer.raw or "") if refused else None
         better = better or _looser(dialect)

@@ -46,7 +46,8 @@ class Sender:
     async def send(self, request: Request, may_wait: bool = True) -> Answer:
         """The stored answer, or a fresh one, stored by now; else what the server's problem was.
 
-        `may_wait` is false for a probe, which is given up after its tries in any case. Raises
+        `may_wait` is false for a probe, which is given up after a second try: some servers say 500
+        to what they do not know. Raises
         CapReachedError, StoppedError, InputError, or HaltedError after one of these.
         """
         question, name = request.question, request.name
@@ -56,6 +57,7 @@ class Sender:
             return read_answer(question, stored)
         pauses = random.Random(name)  # noqa: S311  # spreads retries, decides nothing
         tries, started_at = 0.0, time.monotonic()
+        most_tries = self.config.max_retries if may_wait else min(1, self.config.max_retries)
         while True:
             pause_seconds = min(0.25 * 2**tries * (1 + pauses.random()), _LONGEST_PAUSE_SECONDS)
             try:
@@ -70,7 +72,7 @@ class Sender:
                 pause_seconds = min(error.wait_seconds or pause_seconds, _LONGEST_PAUSE_SECONDS)
             self._look_whether_down(problem)
             others_succeed = self.pace.good_at > started_at
-            if tries > self.config.max_retries and (others_succeed or not may_wait):
+            if tries > most_tries and (others_succeed or not may_wait):
                 return self._give_up(request, server_problem(problem))
             await asyncio.sleep(pause_seconds)
 

@@ -107,10 +107,11 @@ def serve() -> None:
     import uvicorn
 
     listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # 40 ms less a request
     server = uvicorn.Server(uvicorn.Config(make_app(), log_level="error", access_log=False))
 
     def end_with_parent() -> None:
-        sys.stdin.buffer.read()
+        os.read(sys.stdin.fileno(), 1)
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()

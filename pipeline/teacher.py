@@ -28,6 +28,7 @@ from pipeline.teacher_config import BatchConfig, TeacherConfig
 from pipeline.transport import open_transport
 
 _LOOKED_UP_AT_ONCE = 64
+_LOCAL_SECONDS = 1_800.0  # for one answer of a large model on a small machine
 
 
 class Teacher:
@@ -237,7 +238,9 @@ def open_teacher(place: Workplace, config: TeacherConfig) -> Iterator[Teacher]:
             url = stack.enter_context(started)
             # the file's content is in every request's hash: another model is asked anew
             named = f"{config.gguf.stem}@{hash_file(config.gguf)[:12]}"
-            config = config.model_copy(update={"model": named})
+            # one request at a time is worked on, and what waits in its line would time out
+            changed = {"model": named, "max_concurrency": 1, "timeout_seconds": _LOCAL_SECONDS}
+            config = config.model_copy(update=changed)
             yield Teacher(place.stage, config, url, answers, Dialect("json_object_schema"))
         else:
             url = stack.enter_context(started_standin(place.stage))

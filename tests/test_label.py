@@ -87,7 +87,7 @@ def labelled(tmp_path_factory):
     """(the bench, its documents by id, what the stage sealed) after a real stand-in's answers."""
     bench, rows = Bench(tmp_path_factory.mktemp("labelled")), documents()
     put(bench, rows)
-    sealed = bench.make(STAGE, LabelConfig(sample_size=SIZE), HELD_OUT)
+    sealed = bench.make(STAGE, LabelConfig(sample_size=SIZE, again_share=None), HELD_OUT)
     return bench, {row["doc_id"]: row for row in rows}, sealed
 
 
@@ -149,7 +149,8 @@ def test_splits_part_groups_and_touch_no_validation_group(labelled):
 def test_a_second_run_asks_for_nothing_that_was_answered(labelled, tmp_path):
     bench, _, first = labelled
     copy = Bench(Path(shutil.copytree(bench.run, tmp_path / "run")), bench.stages)
-    again = copy.make(STAGE, LabelConfig(sample_size=SIZE, test_share=0.5), HELD_OUT)
+    config = LabelConfig(sample_size=SIZE, test_share=0.5, again_share=None)
+    again = copy.make(STAGE, config, HELD_OUT)
     assert again.manifest.spend.cached_calls == again.manifest.spend.calls == SIZE
     old, new = rows_of(first), rows_of(again)
     assert old != new
