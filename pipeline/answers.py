@@ -73,16 +73,18 @@ class Answers:
         await asyncio.shield(stored)  # one waiter that is cancelled stops no other
 
     async def _commit_gathered(self) -> None:
-        while self._next is not None:
-            rows, stored = self._gathered, self._next
-            self._gathered, self._next = [], None
-            try:
-                await asyncio.to_thread(self._write, rows)
-            except sqlite3.Error as error:
-                stored.set_exception(error)
-            else:
-                stored.set_result(None)
-        self._committing = None
+        try:
+            while self._next is not None:
+                rows, stored = self._gathered, self._next
+                self._gathered, self._next = [], None
+                try:
+                    await asyncio.to_thread(self._write, rows)
+                except sqlite3.Error as error:
+                    stored.set_exception(error)
+                else:
+                    stored.set_result(None)
+        finally:
+            self._committing = None
 
     def _write(self, rows: list[tuple[str, bytes]]) -> None:
         with self._one_writes:
@@ -111,8 +113,20 @@ class Answers:
         found = self._reader.execute("SELECT value FROM notes WHERE name = ?", (name,)).fetchone()
         return orjson.loads(found[0]) if found else None
 
+    def noted_under(self, beginning: str) -> dict[str, Any]:
+        """All remembered values whose names begin so."""
+        rows = self._reader.execute("SELECT name, value FROM notes ORDER BY name")
+        return {name: orjson.loads(value) for name, value in rows if name.startswith(beginning)}
+
+    def forget(self, name: str) -> None:
+        """Remember a value no longer."""
+        with self._one_writes:
+            self._writer.execute("DELETE FROM notes WHERE name = ?", (name,))
+
     def close(self) -> None:
-        """Close the file."""
+        """Store what a stopped run still held, and close the file."""
+        if self._gathered:
+            self._write(self._gathered)
         self._reader.close()
         self._writer.close()
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import orjson
+
+_MOST_TOKENS = 1e9  # no answer has more: a count above it cannot be true
 
 
 class LostError(Exception):
@@ -34,7 +37,7 @@ def read_completion(body: bytes, most: tuple[int, int], batched: bool = False) -
         choice = (completion["choices"] or [{}])[0]
         message = choice.get("message") or {}
         content, refusal = _text(message.get("content")), _text(message.get("refusal"))
-        usage = _usage(completion.get("usage") or {}, most, bool(content or refusal))
+        usage = _usage(completion.get("usage"), most, bool(content or refusal))
         return {
             "content": content,
             "refusal": refusal,
@@ -44,9 +47,7 @@ def read_completion(body: bytes, most: tuple[int, int], batched: bool = False) -
             "reasoning_tokens": usage[2],
             "batched": batched,
         }
-    except (
-        ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError,
-    ) as error:  # fmt: skip
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise LostError("malformed_response") from error
 
 
@@ -72,25 +73,34 @@ def server_problem(problem: str, words: str | None = None) -> dict[str, Any]:
     }
 
 
-def _usage(told: Mapping[str, Any], most: tuple[int, int], has_said: bool) -> tuple[int, int, int]:
+def _usage(told: Any, most: tuple[int, int], has_said: bool) -> tuple[int, int, int]:
     """Tokens of prompt, completion and reasoning.
 
-    Some servers leave reasoning out of `completion_tokens`, and only the total tells.
+    Some servers leave reasoning out of `completion_tokens`, and only the total tells, or that there
+    is more of it than of the whole.
     """
     prompt = _count(told, "prompt_tokens")
     completion = _count(told, "completion_tokens")
-    reasoning = _count(told.get("completion_tokens_details") or {}, "reasoning_tokens") or 0
+    details = told.get("completion_tokens_details") if isinstance(told, dict) else None
+    reasoning = _count(details, "reasoning_tokens") or 0
     if not prompt:
         prompt = most[0]
     if completion is None or (completion == 0 and has_said):
         completion = most[1]
     total = _count(told, "total_tokens") or 0
-    return prompt, max(completion, total - prompt, reasoning), reasoning
+    if reasoning > completion:
+        completion += reasoning
+    return prompt, max(completion, total - prompt), reasoning
 
 
-def _count(told: Mapping[str, Any], name: str) -> int | None:
-    value = told.get(name)
-    return None if value is None or int(value) < 0 else int(value)
+def _count(told: Any, name: str) -> int | None:
+    """A count that can be true, or None."""
+    value: Any = told.get(name) if isinstance(told, dict) else None
+    try:
+        count = float(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return math.ceil(count) if 0 <= count <= _MOST_TOKENS else None
 
 
 def _parse(body: bytes) -> Any:

@@ -25,7 +25,7 @@ PROBE = Question(
     key="probe",
     messages=(
         {"role": "system", "content": "You answer in JSON."},
-        {"role": "user", "content": 'Say that you are ready: {"ready": true}'},
+        {"role": "user", "content": "Say hello."},  # only who honours the schema says `ready`
     ),
     schema_name="ready",
     schema={
@@ -114,30 +114,44 @@ def _response_format(structure: Structure, question: Question) -> dict[str, Any]
     return {"type": "json_object"} if structure == "json_object" else None
 
 
+class NoDialectError(Exception):
+    """No probe was answered at all: whether one was refused, and the last one's problem."""
+
+    def __init__(self, refused: bool, problem: str) -> None:
+        super().__init__(problem)
+        self.refused = refused
+
+
 async def find_dialect(
     ask: Callable[[Question, Dialect], Awaitable[Answer]], dialect: Dialect
 ) -> Dialect:
     """The strictest dialect that the endpoint takes and answers well in, from `dialect` on.
 
-    A model too weak for the probe gets the strictest that the endpoint did not refuse.
+    A model too weak for the probe gets the strictest that was answered. Raises NoDialectError.
     """
     accepted: Dialect | None = None
+    was_refused = False
     while True:
         answer = await ask(PROBE, dialect)
         if answer.content is not None:
             return dialect
         refused = (answer.problem or "").startswith("refused_by_server")
+        was_refused = was_refused or refused
         if answer.usage.prompt_tokens and accepted is None:  # it was answered, though not well
             accepted = dialect
         better = _mended(dialect, answer.raw or "") if refused else None
         better = better or _looser(dialect)
         if better is None:
-            return accepted or dialect
+            if accepted is None:
+                raise NoDialectError(was_refused, f"{answer.problem}: {answer.raw or ''}"[:300])
+            return accepted
         dialect = better
 
 
 def _mended(dialect: Dialect, words: str) -> Dialect | None:
     """What the server's words ask for, where they name a field that it does not take."""
+    if PROBE.messages[-1]["content"] in words:
+        return None  # who repeats the whole request names every field
     if "max_completion_tokens" in words and dialect.limit_field == "max_tokens":
         return replace(dialect, limit_field="max_completion_tokens")
     if "temperature" in words and dialect.takes_temperature:

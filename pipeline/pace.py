@@ -52,7 +52,7 @@ class Pace:
         self._requests = Bucket(config.requests_per_minute)
         self._tokens = Bucket(config.tokens_per_minute)
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._open_at = 0.0
+        self._open_at, self._told_seconds = 0.0, 0.0  # the longest wait since it last answered
         self._doubles = True
         self._halved_at = 0.0
         self._landed, self._latencies, self._was_full = 0, 0.0, False
@@ -60,18 +60,17 @@ class Pace:
 
     async def enter(self, tokens: int) -> None:
         """Wait until a request of so many tokens may leave; `leave` must follow."""
-        if self.in_flight < int(self.limit) and not self._waiting:
-            self.in_flight += 1
-        else:
-            self._was_full = True
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            await turn  # `_let_in` has counted it
-        wait_seconds = max(
-            self._requests.take(1), self._tokens.take(tokens), self._open_at - time.monotonic()
-        )
-        if wait_seconds > 0:
-            await asyncio.sleep(wait_seconds)
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        self._let_in()
+        self._was_full = self._was_full or not turn.done()
+        try:
+            await turn
+            await self._hold_back(tokens)
+        except asyncio.CancelledError:
+            if not turn.cancelled():  # `_let_in` has counted it
+                self.leave()
+            raise
 
     def leave(self) -> None:
         """A request is no longer in flight."""
@@ -81,6 +80,7 @@ class Pace:
     def landed(self, sent_at: float) -> None:
         """The endpoint did its work on a request that left at `sent_at` (time.monotonic)."""
         self.good_at, self._failures = time.monotonic(), 0
+        self._told_seconds = max(0.0, self._open_at - self.good_at)
         self._landed += 1
         self._latencies += self.good_at - sent_at
         self._was_full = self._was_full or self.in_flight >= int(self.limit)
@@ -90,7 +90,7 @@ class Pace:
     def failed(self) -> None:
         """It did not. Raises DownError when that has gone on for too long."""
         self._failures += 1
-        out_seconds = time.monotonic() - max(self.good_at, self._open_at)
+        out_seconds = time.monotonic() - self.good_at - self._told_seconds
         if self._failures >= _FEWEST_FAILURES and out_seconds > self._patience_seconds:
             raise DownError
 
@@ -103,6 +103,20 @@ class Pace:
             self._landed, self._latencies, self._was_full = 0, 0.0, False
         if wait_seconds is not None:
             self._open_at = max(self._open_at, now + wait_seconds)
+            self._told_seconds = max(self._told_seconds, wait_seconds)
+
+    async def _hold_back(self, tokens: int) -> None:
+        """Wait for the limits a minute; who is told to wait meanwhile lines up again after it."""
+        while True:
+            wait_seconds = self._open_at - time.monotonic()
+            if wait_seconds > 0:
+                await asyncio.sleep(wait_seconds)
+                continue
+            wait_seconds = max(self._requests.take(1), self._tokens.take(tokens))
+            if wait_seconds > 0:
+                await asyncio.sleep(wait_seconds)
+            if self._open_at <= time.monotonic():
+                return
 
     def _adapt(self, latency: float) -> None:
         self._best_latency = min(self._best_latency, latency)

@@ -9,6 +9,8 @@ leaves, so that what a killed process had in flight counts as lost too.
 from __future__ import annotations
 
 import asyncio
+import math
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,24 +27,33 @@ class CapReachedError(Exception):
 
 
 class Purse:
-    """The money of one stage."""
+    """The money of one teacher in one stage."""
 
     def __init__(self, stage: str, config: TeacherConfig, answers: Answers) -> None:
         self.config, self._answers = config, answers
-        self.spend = Spend(currency=config.prices.currency)
+        self._paid = Spend(currency=config.prices.currency)
         self.in_flight, self._holds = 0.0, 0
         self._landed = asyncio.Event()
-        self._note = f"purse of {stage}"
+        self._note = f"purse of {stage}, {config.model} at {config.base_url}"
         left = answers.noted(self._note) or {"in_flight": 0.0, "lost": 0.0}
         self.lost = left["lost"] + left["in_flight"]
         self._written = 0.0
         if left["in_flight"]:
             self._write()
 
+    @property
+    def spend(self) -> Spend:
+        """What the answers used so far cost, and what was lost at most."""
+        return self._paid.model_copy(update={"lost_cost_at_most": self.lost})
+
     def affords(self, most: float) -> bool:
         """Whether a request of at most this cost may leave now."""
+        return self.in_flight + most <= self._room()
+
+    def _room(self) -> float:
+        """The most that may be in flight."""
         cap = self.config.max_cost
-        return cap is None or self.spend.cost + self.lost + self.in_flight + most <= cap
+        return math.inf if cap is None else cap - self._paid.cost - self.lost
 
     @asynccontextmanager
     async def reserved(self, most: float) -> AsyncIterator[None]:
@@ -56,11 +67,11 @@ class Purse:
                 raise CapReachedError
             self._landed.clear()
             await self._landed.wait()
-        self.hold(most)
         lost = False
         try:
+            self.hold(most)
             yield
-        except (LostError, asyncio.CancelledError):
+        except (LostError, asyncio.CancelledError, sqlite3.Error):  # billed, and not stored
             lost = True
             raise
         finally:
@@ -71,29 +82,30 @@ class Purse:
         self._holds += 1
         self.in_flight += most
         if written and self.in_flight > self._written:
-            self._written = self.in_flight * _AHEAD
+            self._written = max(self.in_flight, min(self.in_flight * _AHEAD, self._room()))
             self._write()
 
     def release(self, most: float, lost: bool = False) -> None:
         """It has landed, or was lost and may be billed."""
         self._holds -= 1
         self.in_flight = self.in_flight - most if self._holds else 0.0  # sums of floats drift
+        self._landed.set()
         if lost:
             self.lost += most
             self._write()
-        self._landed.set()
 
     def settle(self) -> None:
-        """Write down that nothing is in flight any more."""
-        self._written = 0.0
-        self._write()
+        """Write down that nothing is in flight any more, if that is so."""
+        if not self._holds and self._written:
+            self._written = 0.0
+            self._write()
 
     def pay(self, request: str, usage: Usage, estimate: tuple[int, int], cached: bool) -> None:
         """Count an answer, once for each request, whenever it was paid for."""
         if not self._answers.first_use(request):
             return
-        old = self.spend
-        self.spend = Spend(
+        old = self._paid
+        self._paid = Spend(
             calls=old.calls + 1,
             cached_calls=old.cached_calls + cached,
             batched_calls=old.batched_calls + usage.batched,
@@ -104,7 +116,6 @@ class Purse:
             estimated_completion_tokens=old.estimated_completion_tokens + estimate[1],
             cost=old.cost
             + self.config.cost(usage.prompt_tokens, usage.completion_tokens, usage.batched),
-            lost_cost_at_most=self.lost,
             currency=old.currency,
         )
 

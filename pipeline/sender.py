@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.answers import Answers
@@ -41,14 +43,17 @@ class Sender:
     purse: Purse
     pace: Pace
     given_up: dict[str, dict[str, Any]]  # by request: the server's problem
+    probe: Request | None = None  # something easy, to tell a document's fault from an endpoint's
     failure: Exception | None = None
+    _waiting: set[asyncio.Task[Any]] = field(default_factory=set)
+    _one_probes: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def send(self, request: Request, may_wait: bool = True) -> Answer:
         """The stored answer, or a fresh one, stored by now; else what the server's problem was.
 
         `may_wait` is false for a probe, which is given up after a second try: some servers say 500
-        to what they do not know. Raises
-        CapReachedError, StoppedError, InputError, or HaltedError after one of these.
+        to what they do not know. Raises CapReachedError, StoppedError, InputError, or HaltedError
+        after one of these.
         """
         question, name = request.question, request.name
         stored = self.answers.get(name)
@@ -59,7 +64,9 @@ class Sender:
         tries, started_at = 0.0, time.monotonic()
         most_tries = self.config.max_retries if may_wait else min(1, self.config.max_retries)
         while True:
-            pause_seconds = min(0.25 * 2**tries * (1 + pauses.random()), _LONGEST_PAUSE_SECONDS)
+            spread = 0.25 * (1 + pauses.random())
+            pause_seconds = min(spread * 2 ** min(tries, 9), _LONGEST_PAUSE_SECONDS)
+            away = False
             try:
                 return read_answer(question, await self._try(request))
             except RejectedError as error:
@@ -67,20 +74,46 @@ class Sender:
             except LostError as error:
                 problem, tries = str(error), tries + 1
             except BusyError as error:
-                problem = str(error)
+                problem, away = str(error), error.is_away
                 tries += _PUSHED_BACK_TRY if error.pushed_back else 1
                 pause_seconds = min(error.wait_seconds or pause_seconds, _LONGEST_PAUSE_SECONDS)
-            self._look_whether_down(problem)
+            await self._look_whether_down(problem)
             others_succeed = self.pace.good_at > started_at
-            if tries > most_tries and (others_succeed or not may_wait):
+            if tries > most_tries and (others_succeed or not (may_wait or away)):
                 return self._give_up(request, server_problem(problem))
-            await asyncio.sleep(pause_seconds)
+            with self._idle():
+                await asyncio.sleep(pause_seconds)
+
+    def halt(self, failure: Exception) -> None:
+        """Send nothing more; what is in flight still lands, and who only waits is woken."""
+        if self.failure is None:
+            self.failure = failure
+            for task in self._waiting:
+                task.cancel()
+
+    @contextmanager
+    def _idle(self) -> Iterator[None]:
+        """A wait with nothing in flight. Raises HaltedError once the run has failed."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.add(task)
+        try:
+            if self.failure is not None:
+                raise HaltedError
+            yield
+        except asyncio.CancelledError:
+            if self.failure is not None:
+                raise HaltedError from None
+            raise
+        finally:
+            self._waiting.discard(task)
 
     async def _try(self, request: Request) -> dict[str, Any]:
-        """One request and its raw answer, paid for and stored before another may leave."""
+        """One request and its raw answer, stored before another may leave or have its money."""
         most = most_tokens(request.question, request.body)
         likely = likely_tokens(request.question)
-        await self.pace.enter(sum(likely))
+        with self._idle():
+            await self.pace.enter(sum(likely))
         try:
             async with self.purse.reserved(self.config.cost(*most)):
                 if self.failure is not None:
@@ -95,9 +128,9 @@ class Sender:
                 except RejectedError:
                     self.pace.landed(sent_at)
                     raise
-                self.purse.pay(request.name, usage_of(stored), likely, cached=False)
                 self.pace.landed(sent_at)
-            await self.answers.put_soon(request.name, stored)
+                await self.answers.put_soon(request.name, stored)
+                self.purse.pay(request.name, usage_of(stored), likely, cached=False)
             return stored
         finally:
             self.pace.leave()
@@ -106,10 +139,12 @@ class Sender:
         self.given_up[request.name] = problem
         return read_answer(request.question, problem)
 
-    def _look_whether_down(self, problem: str) -> None:
+    async def _look_whether_down(self, problem: str) -> None:
         try:
             self.pace.failed()
         except DownError:
+            if await self._answers_probe():
+                return
             raise StoppedError(
                 self.transport.stage,
                 f"the teacher at {self.transport.base_url} is down: nothing has succeeded for "
@@ -117,3 +152,23 @@ class Sender:
                 "see to it or correct teacher.base_url; finished answers are kept, and the same "
                 "command goes on from here",
             ) from None
+
+    async def _answers_probe(self) -> bool:
+        """Whether it answers something easy: then it is the documents that it fails at.
+
+        Nobody keeps that answer, so its money counts as lost.
+        """
+        failed_at = time.monotonic()
+        async with self._one_probes:
+            if self.probe is None or self.failure is not None or self.pace.good_at > failed_at:
+                return self.pace.good_at > failed_at
+            most = self.config.cost(*most_tokens(self.probe.question, self.probe.body))
+            sent_at, answered = time.monotonic(), False
+            with suppress(LostError, BusyError, RejectedError):
+                async with self.purse.reserved(most):
+                    await self.transport.post(self.probe.body)
+                    answered = True
+                    raise LostError
+            if answered:
+                self.pace.landed(sent_at)
+            return answered

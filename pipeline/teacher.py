@@ -9,6 +9,8 @@ and answers are read back from the disk, so memory does not grow with their numb
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
@@ -16,8 +18,8 @@ from typing import Any
 
 from pipeline.answers import Answers
 from pipeline.completion import usage_of
-from pipeline.dialect import Dialect, Request, find_dialect
-from pipeline.errors import StoppedError
+from pipeline.dialect import PROBE, Dialect, NoDialectError, Request, find_dialect
+from pipeline.errors import InputError, StageError, StoppedError
 from pipeline.manifest import Spend, hash_file
 from pipeline.pace import Pace
 from pipeline.purse import CapReachedError, Purse
@@ -44,6 +46,8 @@ class Teacher:
         self._dialect = dialect or self._known_dialect()
         self._purse = Purse(stage, config, answers)
         self._given_up: dict[str, dict[str, Any]] = {}  # why a request has no answer
+        for name, stored in answers.get_all(answers.noted(self._probes_note) or []).items():
+            self._purse.pay(name, usage_of(stored), likely_tokens(PROBE), cached=True)
 
     @property
     def spend(self) -> Spend:
@@ -94,7 +98,9 @@ class Teacher:
         """The requests to send: questions without an answer, and repairs; the others are paid."""
         for request, stored in self._looked_up(questions):
             if stored is None:
-                if request.name not in self._given_up:
+                if request.name in self._given_up:
+                    advance(1)
+                else:
                     yield request
                 continue
             answer = self._recall(request, stored)
@@ -129,6 +135,7 @@ class Teacher:
             try:
                 if self._dialect is None:
                     self._dialect = await self._find_dialect(sender)
+                sender.probe = self._request(PROBE)
                 if config.batch is None:
                     await self._ask_at_once(sender, questions, advance)
                 else:
@@ -136,6 +143,7 @@ class Teacher:
             except CapReachedError:
                 raise self._stopped() from None
             finally:
+                self._purse.settle()
                 advance(0, note=self._note())
 
     async def _ask_at_once(
@@ -145,15 +153,21 @@ class Teacher:
         tasks: dict[str, asyncio.Task[None]] = {}
 
         async def settle(request: Request) -> None:
+            mine = [request.name]
             try:
                 answer = await sender.send(request)
                 if answer.problem in REPAIRABLE and not request.question.is_repair:
-                    await sender.send(self._request(repair(request.question, answer)))
+                    again = self._request(repair(request.question, answer))
+                    if again.name not in tasks:  # the same question may stand elsewhere too
+                        tasks[again.name] = tasks[request.name]
+                        mine.append(again.name)
+                        await sender.send(again)
                 advance(1, note=self._note())
             except Exception as error:  # what is in flight beside it must still land
-                sender.failure = sender.failure or error
+                sender.halt(error)
             finally:
-                del tasks[request.name]
+                for name in mine:
+                    del tasks[name]
                 room.release()
 
         try:
@@ -166,9 +180,13 @@ class Teacher:
                     break
                 tasks[request.name] = asyncio.create_task(settle(request))
         except Exception as error:  # of whoever makes the questions
-            sender.failure = sender.failure or error
-        await asyncio.gather(*tasks.values())
-        self._purse.settle()
+            sender.halt(error)
+        except asyncio.CancelledError:  # a person stopped it
+            for task in tasks.values():
+                task.cancel()
+            raise
+        finally:
+            await asyncio.gather(*tasks.values(), return_exceptions=True)
         if sender.failure:
             raise sender.failure
 
@@ -178,18 +196,48 @@ class Teacher:
     ) -> None:  # fmt: skip
         from pipeline.batch_api import ask_in_batches
 
-        assert self._dialect is not None
-        for _ in ("questions", "repairs"):
-            missing = (r.question for r in self._missing(questions, lambda *_, **__: None))
-            await ask_in_batches(sender, self._dialect, config, missing, advance)
+        tries: Counter[str] = Counter()
+        left = sum(1 for _ in questions)
+
+        def count(n: int, note: str) -> None:
+            nonlocal left  # a repair is no further question, so not all that is answered counts
+            advance(min(n, left), note=note)
+            left -= min(n, left)
+
+        asked = True
+        while asked:
+            missing = self._missing(questions, lambda *_, **__: None)
+            asked = await ask_in_batches(sender, config, missing, tries, count)
+        advance(left)
 
     async def _find_dialect(self, sender: Sender) -> Dialect:
-        async def ask(question: Question, dialect: Dialect) -> Answer:
-            return await sender.send(dialect.request(question, self.config.model), may_wait=False)
+        """What the endpoint takes; remembered, because what was answered is stored under it."""
+        probes = []
 
-        found = await find_dialect(ask, Dialect())
+        async def ask(question: Question, dialect: Dialect) -> Answer:
+            request = dialect.request(question, self.config.model)
+            probes.append(request.name)
+            return await sender.send(request, may_wait=False)
+
+        began = time.monotonic()
+        while True:
+            try:
+                found = await find_dialect(ask, Dialect())
+                break
+            except NoDialectError as error:
+                if error.refused or time.monotonic() - began > self.config.patience_seconds:
+                    raise self._unusable(error) from None
+        self.answers.note(self._probes_note, sorted(set(probes)))
         self.answers.note(self._dialect_note, found.to_json())
         return found
+
+    def _unusable(self, error: NoDialectError) -> StageError:
+        kind = InputError if error.refused else StoppedError
+        return kind(
+            self.stage,
+            f"the teacher at {self.base_url} answers nothing, however it is asked ({error})",
+            "correct teacher, or see to the endpoint",
+        )
 
     def _known_dialect(self) -> Dialect | None:
         """What the recipe says, or what the endpoint was found to take before."""
@@ -201,6 +249,10 @@ class Teacher:
     @property
     def _dialect_note(self) -> str:
         return f"dialect of {self.config.model} at {self.base_url}"
+
+    @property
+    def _probes_note(self) -> str:
+        return f"probes of {self.stage}, {self.config.model} at {self.base_url}"
 
     def _request(self, question: Question) -> Request:
         assert self._dialect is not None

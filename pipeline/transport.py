@@ -8,6 +8,7 @@ cold: the Batch API (`pipeline.batch_api`).
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -27,16 +28,20 @@ if TYPE_CHECKING:
 _PUSHED_BACK = {429, 503, 529}
 _REFUSED_KEY = {401, 403}
 _OTHER_TIME = {408, 409, 425}
+_LONGEST_WAIT_SECONDS = 3_600.0  # then it is asked again, whatever it said
+_LOOK_SECONDS = 10.0  # for the list of models
 
 
 class BusyError(Exception):
     """Not now: the server says so, or nothing listens. Nothing is billed."""
 
     def __init__(
-        self, problem: str, pushed_back: bool = False, wait_seconds: float | None = None
-    ) -> None:
+        self, problem: str, pushed_back: bool = False, wait_seconds: float | None = None,
+        is_away: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__(problem)
         self.pushed_back, self.wait_seconds = pushed_back, wait_seconds
+        self.is_away = is_away or pushed_back  # it says nothing of this very request
 
 
 class RejectedError(Exception):
@@ -51,10 +56,11 @@ class Transport:
     ) -> None:
         self.stage, self.config, self.base_url = stage, config, base_url
         self._session = session
-        self._key = read_key(stage, config)
+        self.key = read_key(stage, config)
+        self._seen = _seen(self.key) if self.key else None
         self._headers = {"Content-Type": "application/json"}
-        if self._key:
-            self._headers["Authorization"] = f"Bearer {self._key}"
+        if self.key:
+            self._headers["Authorization"] = f"Bearer {self.key}"
 
     async def post(self, body: bytes) -> bytes:
         """The body of the answer to a chat completion.
@@ -70,20 +76,21 @@ class Transport:
             ) as response:
                 said = await response.read()
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-            raise BusyError(f"unreachable: {self.scrub(str(error))}") from None
+            problem = f"unreachable: {self.scrub(str(error))}"
+            raise BusyError(problem, is_away=True) from None
         except TimeoutError:
             raise LostError("timed_out") from None
         except aiohttp.ClientError:
             raise LostError("connection_lost") from None
         if response.status == 200:
             # some gateways repeat what they were sent, and answers end in the labels
-            return said.replace(self._key.encode(), b"[key]") if self._key else said
+            return self._seen.sub(b"[key]", said) if self._seen else said
         self._raise_for(response.status, response.headers, said)
         raise AssertionError("every status is handled")
 
     def scrub(self, words: str) -> str:
         """The words without the key."""
-        return words.replace(self._key, "[key]") if self._key else words
+        return self._seen.sub(b"[key]", words.encode()).decode() if self._seen else words
 
     def _raise_for(self, status: int, headers: Mapping[str, str], said: bytes) -> None:
         words = self.scrub(said.decode("utf-8", "replace"))
@@ -111,6 +118,18 @@ class Transport:
         raise RejectedError(f"refused_by_server_{status}", words[:500])
 
 
+def _seen(key: str) -> re.Pattern[bytes]:
+    """The key as it is, and as JSON (also within JSON) or an address would spell it."""
+
+    def spelt(byte: int) -> bytes:
+        plain = re.escape(bytes([byte]))
+        if bytes([byte]).isalnum() or byte in b"-._~":
+            return plain  # nobody escapes these
+        return rb"(?:\\{0,7}%s|(?i:\\{1,7}u00%02x|%%%02x))" % (plain, byte, byte)
+
+    return re.compile(b"".join(map(spelt, key.encode())))
+
+
 def read_key(stage: str, config: TeacherConfig) -> str | None:
     """The teacher's key. Raises InputError where the recipe names a variable that is not set."""
     variable = config.key_variable
@@ -120,6 +139,12 @@ def read_key(stage: str, config: TeacherConfig) -> str | None:
             stage,
             f"the environment variable {variable!r} (teacher.key_variable) is not set",
             "export the teacher's key under that name",
+        )
+    if key is not None and not re.fullmatch("[!-~]+", key):
+        raise InputError(
+            stage,
+            f"the environment variable {variable!r} holds more than a key",
+            "export the key alone, without spaces or line ends",
         )
     return key
 
@@ -156,21 +181,31 @@ async def _find_v1(transport: Transport, session: ClientSession, answers: Answer
     note = f"base URL of {given}"
     found: Any = answers.noted(note)
     if found is None:
+        there = []
         for url in (f"{given}/v1", given):
             with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-                async with session.get(f"{url}/models", headers=transport._headers) as response:
-                    if response.status not in {404, 405}:
+                async with session.get(
+                    f"{url}/models", headers=transport._headers,
+                    timeout=aiohttp.ClientTimeout(total=_LOOK_SECONDS),
+                ) as response:  # fmt: skip
+                    if response.status == 200 and response.content_type == "application/json":
                         answers.note(note, url)
                         return url
-        return f"{given}/v1"  # what the protocol's own addresses end with
+                    if response.status not in {404, 405}:
+                        there.append(url)
+        # else what the protocol's own addresses end with; nothing is noted that is not sure
+        return there[0] if there else f"{given}/v1"
     return str(found)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that an endpoint wants to be left alone: a number, or a date (RFC 9110)."""
     told = headers.get("Retry-After", "")
-    with contextlib.suppress(ValueError):
-        return max(0.0, float(told))
-    with contextlib.suppress(ValueError):
-        return max(0.0, parsedate_to_datetime(told).timestamp() - time.time())
-    return None
+    try:
+        seconds = float(told)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(told).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            return None
+    return min(max(0.0, seconds), _LONGEST_WAIT_SECONDS)

@@ -16,10 +16,10 @@ import struct
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -67,10 +67,11 @@ class FaultyServer(ThreadingHTTPServer):
     daemon_threads = False  # closing waits for every handler, so that no test leaves one behind
     request_queue_size = 128  # many connections at once must not wait for a second try
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+    def __init__(self, handler: type[Handler] | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), handler or Handler)
         self.base_url = f"http://127.0.0.1:{self.server_port}/v1"
         self.models = {"teacher-1"}
+        self.told_usage: Any = ...  # what it tells of an answer's tokens; here, the truth
         self.requests = 0  # but for those turned away: with a wrong key, or for another model
         self.turned_away = 0
         self.most_at_once = 0
@@ -115,7 +116,10 @@ class FaultyServer(ThreadingHTTPServer):
             self.billed_tokens[1] += completion_tokens
 
 
-class _Handler(BaseHTTPRequestHandler):
+S = TypeVar("S", bound=FaultyServer)
+
+
+class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: FaultyServer
@@ -124,28 +128,30 @@ class _Handler(BaseHTTPRequestHandler):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.headers["Authorization"] != f"Bearer {KEY}":
             self.server.turned_away += 1
-            self._refuse(401, f"wrong key: {self.headers['Authorization']}")
+            self.refuse(401, f"wrong key: {self.headers['Authorization']}")
         elif request["model"] not in self.server.models:
             self.server.turned_away += 1
-            self._refuse(404, "no such model")
+            self.refuse(404, "no such model")
         else:
-            self._work(request, self.server.enter(request["messages"]))
+            self.work(request, self.server.enter(request["messages"]))
 
-    def _work(self, request: dict[str, Any], fault: str | None) -> None:
+    def work(self, request: dict[str, Any], fault: str | None) -> None:
         if fault in STATUS:
             status, headers = STATUS[fault]
             # as some gateways do, it tells in its error what it was sent
-            self._refuse(status, f"{fault}; sent: {self.headers['Authorization']}", headers)
+            self.refuse(status, f"{fault}; sent: {self.headers['Authorization']}", headers)
             return
         sent = sum(len(m["content"].encode()) for m in request["messages"])
         self.server.bill(sent, request["max_tokens"])
-        body = BODY.get(fault) or _completion(CHOICE.get(fault, {}), sent, request["max_tokens"])
+        body = BODY.get(fault) or completion(
+            CHOICE.get(fault, {}), sent, request["max_tokens"], self.server.told_usage
+        )
         if fault == "hang":
             self.server.released.wait(30)
             self.close_connection = True
         elif fault == "slow":
             self.server.think()
-            self._say(200, body)
+            self.say(200, body)
         elif fault == "trickle":
             self._trickle()
         elif fault == "reset":
@@ -158,7 +164,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         else:
             assert fault is None or fault in BODY or fault in CHOICE, f"no such fault: {fault}"
-            self._say(200, body)
+            self.say(200, body)
 
     def _trickle(self) -> None:
         """Never silent for long, and never done."""
@@ -170,8 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             return  # the client had enough, as it should
 
-    def _refuse(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
-        self._say(status, json.dumps({"error": {"message": message, "code": None}}), headers)
+    def refuse(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        self.say(status, json.dumps({"error": {"message": message, "code": None}}), headers)
 
     def _head(self, status: int, length: int, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -181,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
-    def _say(self, status: int, body: str, headers: dict[str, str] | None = None) -> None:
+    def say(self, status: int, body: str, headers: dict[str, str] | None = None) -> None:
         self._head(status, len(body.encode()), headers)
         self.wfile.write(body.encode())
 
@@ -189,7 +195,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing on the screen."""
 
 
-def _completion(choice: dict[str, Any], prompt_tokens: int, completion_tokens: int) -> str:
+def completion(
+    choice: dict[str, Any], prompt_tokens: int, completion_tokens: int, told_usage: Any = ...
+) -> str:
+    """The body of an answer."""
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens,
+             "total_tokens": prompt_tokens + completion_tokens}  # fmt: skip
     message = {
         "role": "assistant",
         "content": choice.get("content", LABEL),
@@ -200,16 +211,15 @@ def _completion(choice: dict[str, Any], prompt_tokens: int, completion_tokens: i
         {
             "id": "c", "object": "chat.completion", "created": 0, "model": "teacher-1",
             "choices": [{"index": 0, "message": message, "finish_reason": finish_reason}],
-            "usage": {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens,
-                      "total_tokens": prompt_tokens + completion_tokens},
+            "usage": usage if told_usage is ... else told_usage,
         }
     )  # fmt: skip
 
 
 @contextmanager
-def faulty_server() -> Iterator[FaultyServer]:
+def faulty_server(kind: Callable[[], S] = FaultyServer) -> Iterator[S]:
     """A server that listens, and an environment that leads to it, for as long as the block runs."""
-    server = FaultyServer()
+    server = kind()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

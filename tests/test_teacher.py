@@ -28,7 +28,7 @@ LASTING = {
     "told_nonsense": ("rate_limited", 9), "broken": ("server_error", 3),
     "overloaded": ("server_error", 9), "reset": ("connection_lost", 3),
     "malformed": ("malformed_response", 3), "no_completion": ("malformed_response", 3),
-    "endless_usage": ("malformed_response", 3),
+    "endless_usage": ("wrong_schema", 2),
 }  # fmt: skip
 # What a second request mends: all that is worth a second one.
 PASSING = [*(fault for fault, (_, requests) in LASTING.items() if requests > 1), "told_to_wait"]
