@@ -12,14 +12,17 @@ and the rubric's 300.
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
+from pipeline.active import ActiveConfig, choose_next
 from pipeline.config import Section
 from pipeline.errors import InputError, StageError
 from pipeline.human_labels import read_human_labels
@@ -30,10 +33,12 @@ from pipeline.opinions import Annotator, AnnotatorConfig, Desk, load_rubrics
 from pipeline.records import LABEL, OPINION, ROWS_PER_GROUP, read_rows, write_table
 from pipeline.rubrics import DEFAULTS, Kind
 from pipeline.sampling import Sample, draw_sample, read_candidates, split_of
-from pipeline.splits import ValidationConfig
+from pipeline.splits import ValidationConfig, in_validation
 from pipeline.stage import Outcome, Sections, Stage, Workplace
 from pipeline.teacher import Teacher, open_teacher
 from pipeline.teacher_config import TeacherConfig
+
+log = logging.getLogger("primer")
 
 
 class LabelConfig(Section):
@@ -70,6 +75,11 @@ class LabelConfig(Section):
         "filled in: these documents are in the sample, and people's scores are the labels.",
     )
     review_size: int = Field(50, ge=0, le=100_000, description="Documents of the review queue.")
+    active: ActiveConfig | None = Field(
+        None,
+        description="Choose a part of the sample where a forest of the first part's labels is "
+        "least certain, and where strata are thin; null draws all of it at random.",
+    )
 
     @field_validator("annotators")
     @classmethod
@@ -122,8 +132,10 @@ def label(place: Workplace) -> Outcome:
 
 def _draw(desk: Desk, teacher: Teacher, first: Annotator, always: frozenset[str]) -> Sample:
     """The documents to label; with active sampling the first round is asked on the way."""
-    place, candidates = desk.place, read_candidates(desk.documents)
-    size, held_out = place.section(LabelConfig).sample_size, place.section(ValidationConfig)
+    place, config = desk.place, desk.place.section(LabelConfig)
+    candidates, held_out = read_candidates(desk.documents), place.section(ValidationConfig)
+    chosen = round(config.sample_size * config.active.share) if config.active else 0
+    size = config.sample_size - chosen
     sample = draw_sample(candidates, size, place.seed, held_out, always)
     if not sample.drawn:
         raise StageError(
@@ -131,7 +143,24 @@ def _draw(desk: Desk, teacher: Teacher, first: Annotator, always: frozenset[str]
             "no document may be labelled: all groups are held out",
             "lower validation.share or add sources",
         )
-    return sample
+    if config.active is None:
+        return sample
+    scores = {row["doc_id"]: row["score"] for row in desk.ask(teacher, first, sample.drawn)}
+    # whoever judges the filter must be drawn at random
+    trained_on = [
+        c
+        for c in candidates
+        if not in_validation(c.group, place.seed, held_out)
+        and split_of(c.group, place.seed, config.test_share) == "train"
+    ]
+    choice = choose_next(
+        trained_on, desk.documents, scores, chosen, place.seed, config.active,
+        config.active.positive_score_min,
+    )  # fmt: skip
+    if choice.no_forest:
+        log.warning("label: all of the second round is for thin strata: %s", choice.no_forest)
+    drawn = sorted([*sample.drawn, *choice.chosen], key=lambda c: c.doc_id)
+    return replace(sample, drawn=drawn, active=len(choice.chosen))
 
 
 def _read_all(

@@ -356,3 +356,16 @@ def test_what_a_recipe_gets_wrong_is_told_in_one_line(bench, config, words):
     with pytest.raises(InputError, match=words) as caught:
         bench.make(STAGE, LabelConfig(sample_size=SIZE, **config), HELD_OUT)
     assert "\n" not in str(caught.value)
+
+
+def test_a_second_round_is_chosen_among_what_is_trained_on(bench):
+    put(bench, documents())
+    config = LabelConfig(sample_size=34, active={"trees": 10, "share": 0.3}, again_share=None)
+    sealed = bench.make(STAGE, config, HELD_OUT)
+    rows = rows_of(sealed)
+    first = bench.make(STAGE, LabelConfig(sample_size=24, again_share=None), HELD_OUT)
+    chosen = [r for r in rows if r["doc_id"] not in {row["doc_id"] for row in rows_of(first)}]
+    assert sealed.facts["actively_drawn"] == len(chosen) == len(rows) - 24 == 10
+    assert {row["split"] for row in chosen} == {"train"}
+    assert {row["split"] for row in rows_of(first)} == {"train", "test"}
+    assert first.manifest.spend.cached_calls == 24
