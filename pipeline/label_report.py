@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,8 @@ class Tally:
 
 def write_label_report(out: Path, tally: Tally, seed: int) -> dict[str, Any]:
     """Write agreement.json and the plots; returns the facts that the card states."""
-    by_kind, by_source = (_count(tally, name) for name in ("kind", "source"))
+    by_kind = _count(tally, lambda c: c.kind)
+    by_source = _count(tally, lambda c: f"{c.source} ({c.kind})")
     scores = tally.scores()
     agreement = measure_agreement(scores, seed)
     # a second reading is no other annotator: alpha would praise the first for agreeing with itself
@@ -133,10 +134,10 @@ def _item(candidate: Candidate, tally: Tally) -> ReviewItem:
     return ReviewItem(doc_id, candidate.kind, candidate.source, "", scores, "", None)
 
 
-def _count(tally: Tally, by: str) -> dict[str, dict[str, int]]:
-    """Labels by kind or source, and score; every score has its count, zero too."""
+def _count(tally: Tally, name_of: Callable[[Candidate], str]) -> dict[str, dict[str, int]]:
+    """Labels by such a name, and score; every score has its count, zero too."""
     counts: dict[str, dict[str, int]] = {}
     for doc_id, score in tally.final.items():
-        row = counts.setdefault(getattr(tally.drawn[doc_id], by), {str(n): 0 for n in range(6)})
+        row = counts.setdefault(name_of(tally.drawn[doc_id]), {str(n): 0 for n in range(6)})
         row[str(score)] += 1
     return dict(sorted(counts.items()))
