@@ -81,6 +81,9 @@ class Answers:
                     await asyncio.to_thread(self._write, rows)
                 except sqlite3.Error as error:
                     stored.set_exception(error)
+                except asyncio.CancelledError:  # `close` stores them, if the thread did not
+                    self._gathered = rows + self._gathered
+                    raise
                 else:
                     stored.set_result(None)
         finally:

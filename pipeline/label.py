@@ -29,13 +29,14 @@ from pipeline.human_labels import read_human_labels
 from pipeline.label_report import OPINIONS, Tally, queue_for_review, write_label_report
 from pipeline.ledger import Ledger
 from pipeline.manifest import sum_spends
+from pipeline.open_teacher import open_teacher
 from pipeline.opinions import Annotator, AnnotatorConfig, Desk, load_rubrics
 from pipeline.records import LABEL, OPINION, ROWS_PER_GROUP, read_rows, write_table
 from pipeline.rubrics import DEFAULTS, Kind
 from pipeline.sampling import Sample, draw_sample, read_candidates, split_of
 from pipeline.splits import ValidationConfig, in_validation
 from pipeline.stage import Outcome, Sections, Stage, Workplace
-from pipeline.teacher import Teacher, open_teacher
+from pipeline.teacher import Teacher
 from pipeline.teacher_config import TeacherConfig
 
 log = logging.getLogger("primer")

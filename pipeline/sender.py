@@ -162,11 +162,11 @@ class Sender:
         async with self._one_probes:
             if self.probe is None or self.failure is not None or self.pace.good_at > failed_at:
                 return self.pace.good_at > failed_at
-            most = self.config.cost(*most_tokens(self.probe.question, self.probe.body))
+            most = most_tokens(self.probe.question, self.probe.body)
             sent_at, answered = time.monotonic(), False
             with suppress(LostError, BusyError, RejectedError):
-                async with self.purse.reserved(most):
-                    await self.transport.post(self.probe.body)
+                async with self.purse.reserved(self.config.cost(*most)):
+                    read_completion(await self.transport.post(self.probe.body), most)
                     answered = True
                     raise LostError
             if answered:

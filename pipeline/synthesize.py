@@ -28,13 +28,14 @@ from pipeline.extracts import Extract, extract_all
 from pipeline.judge_piece import Judged, judge_exercise, judge_lesson
 from pipeline.ledger import Ledger
 from pipeline.near_copies import NearCopies, Signature, signature
+from pipeline.open_teacher import open_teacher
 from pipeline.prompts import SCHEMAS, render_prompt
 from pipeline.question import Answer, Question
 from pipeline.records import DOCUMENT, SYNTHETIC_REJECT, make_doc_id, read_rows, write_table
 from pipeline.sandbox import Sandbox, SandboxConfig
 from pipeline.splits import ValidationConfig, in_validation, place_of
 from pipeline.stage import Outcome, Stage, Workplace
-from pipeline.teacher import Teacher, open_teacher
+from pipeline.teacher import Teacher
 from pipeline.teacher_config import TeacherConfig
 
 

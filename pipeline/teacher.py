@@ -12,7 +12,6 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
 from itertools import islice
 from typing import Any
 
@@ -20,17 +19,16 @@ from pipeline.answers import Answers
 from pipeline.completion import usage_of
 from pipeline.dialect import PROBE, Dialect, NoDialectError, Request, find_dialect
 from pipeline.errors import InputError, StageError, StoppedError
-from pipeline.manifest import Spend, hash_file
+from pipeline.manifest import Spend
 from pipeline.pace import Pace
 from pipeline.purse import CapReachedError, Purse
 from pipeline.question import REPAIRABLE, Answer, Question, likely_tokens, read_answer, repair
 from pipeline.sender import Sender
-from pipeline.stage import Workplace
 from pipeline.teacher_config import BatchConfig, TeacherConfig
 from pipeline.transport import open_transport
 
 _LOOKED_UP_AT_ONCE = 64
-_LOCAL_SECONDS = 1_800.0  # for one answer of a large model on a small machine
+_LOOK_AGAIN_SECONDS = 0.5  # while the endpoint is ill
 
 
 class Teacher:
@@ -227,6 +225,7 @@ class Teacher:
             except NoDialectError as error:
                 if error.refused or time.monotonic() - began > self.config.patience_seconds:
                     raise self._unusable(error) from None
+            await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         self.answers.note(self._probes_note, sorted(set(probes)))
         self.answers.note(self._dialect_note, found.to_json())
         return found
@@ -271,29 +270,3 @@ class Teacher:
             f"({spend.cost:.4f} spent{maybe}, the next request could pass it)",
             "raise teacher.max_cost; finished answers are kept and not paid again",
         )
-
-
-@contextmanager
-def open_teacher(place: Workplace, config: TeacherConfig) -> Iterator[Teacher]:
-    """The configured endpoint; a GGUF's server or the stand-in runs for as long as the block."""
-    from pipeline.standin_server import started_standin
-
-    with ExitStack() as stack:
-        answers = stack.enter_context(closing(Answers(place.run / "answers.sqlite")))
-        if config.base_url is not None:
-            yield Teacher(place.stage, config, config.base_url, answers)
-        elif config.gguf is not None:
-            from pipeline.local_teacher import started_llama
-
-            log = place.scratch / "llama.log"
-            started = started_llama(place.stage, config.gguf, config.context_tokens, None, log)
-            url = stack.enter_context(started)
-            # the file's content is in every request's hash: another model is asked anew
-            named = f"{config.gguf.stem}@{hash_file(config.gguf)[:12]}"
-            # one request at a time is worked on, and what waits in its line would time out
-            changed = {"model": named, "max_concurrency": 1, "timeout_seconds": _LOCAL_SECONDS}
-            config = config.model_copy(update=changed)
-            yield Teacher(place.stage, config, url, answers, Dialect("json_object_schema"))
-        else:
-            url = stack.enter_context(started_standin(place.stage))
-            yield Teacher(place.stage, config, url, answers, Dialect())

@@ -191,7 +191,7 @@ async def _find_v1(transport: Transport, session: ClientSession, answers: Answer
                     if response.status == 200 and response.content_type == "application/json":
                         answers.note(note, url)
                         return url
-                    if response.status not in {404, 405}:
+                    if response.status not in {200, 404, 405}:  # a page for people is no list
                         there.append(url)
         # else what the protocol's own addresses end with; nothing is noted that is not sure
         return there[0] if there else f"{given}/v1"
