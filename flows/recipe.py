@@ -95,7 +95,8 @@ def parse_recipe(fields: dict[str, Any]) -> Recipe:
     except ValidationError as error:
         first, *others = error.errors()
         more = f" (and {len(others)} more)" if others else ""
-        raise InputError("recipe", _describe(first) + more, _cure(first)) from error
+        # without its cause, which repeats every value
+        raise InputError("recipe", _describe(first) + more, _cure(first)) from None
 
 
 def recipe_schema() -> str:
@@ -132,7 +133,8 @@ def _apply(fields: dict[str, Any], change: str) -> None:
 
 def _describe(error: ErrorDetails) -> str:
     where = ".".join(str(part) for part in error["loc"]) or "the recipe"
-    if error["type"] in {"missing", "extra_forbidden"}:
+    # what a rule of our own refuses may be a key in an address: it is named and not repeated
+    if error["type"] in {"missing", "extra_forbidden", "value_error"}:
         return f"{where}: {error['msg'].lower()}"
     return f"{where} = {error['input']!r}: {error['msg'].lower()}"
 
