@@ -32,7 +32,7 @@ class Purse:
     def __init__(self, stage: str, config: TeacherConfig, answers: Answers) -> None:
         self.config, self._answers = config, answers
         self._paid = Spend(currency=config.prices.currency)
-        self.in_flight, self._holds = 0.0, 0
+        self.in_flight, self.holds = 0.0, 0  # money, and requests
         self._landed = asyncio.Event()
         self._note = f"purse of {stage}, {config.model} at {config.base_url}"
         left = answers.noted(self._note) or {"in_flight": 0.0, "lost": 0.0}
@@ -63,7 +63,7 @@ class Purse:
         reserved. Raises CapReachedError where nothing is.
         """
         while not self.affords(most):
-            if not self._holds:
+            if not self.holds:
                 raise CapReachedError
             self._landed.clear()
             await self._landed.wait()
@@ -79,7 +79,7 @@ class Purse:
 
     def hold(self, most: float, written: bool = True) -> None:
         """Reserve, and have it on the disk that so much is in flight (batches do so themselves)."""
-        self._holds += 1
+        self.holds += 1
         self.in_flight += most
         if written and self.in_flight > self._written:
             self._written = max(self.in_flight, min(self.in_flight * _AHEAD, self._room()))
@@ -87,8 +87,8 @@ class Purse:
 
     def release(self, most: float, lost: bool = False) -> None:
         """It has landed, or was lost and may be billed."""
-        self._holds -= 1
-        self.in_flight = self.in_flight - most if self._holds else 0.0  # sums of floats drift
+        self.holds -= 1
+        self.in_flight = self.in_flight - most if self.holds else 0.0  # sums of floats drift
         self._landed.set()
         if lost:
             self.lost += most
@@ -96,7 +96,7 @@ class Purse:
 
     def settle(self) -> None:
         """Write down that nothing is in flight any more, if that is so."""
-        if not self._holds and self._written:
+        if not self.holds and self._written:
             self._written = 0.0
             self._write()
 

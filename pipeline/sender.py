@@ -1,8 +1,8 @@
 """One request until it is answered, refused or given up: retries, money and memory.
 
 Retries are counted here and in no library, because each try is money: it reserves its own bound.
-A document is given up only while the endpoint answers others; when nothing succeeds any more, it is
-the endpoint that is down, and the run stops, to be gone on with later.
+A document is given up only while the endpoint answers others, or a probe; when nothing succeeds any
+more, it is the endpoint that is down, and the run stops, to be gone on with later.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Sender:
             self.purse.pay(name, usage_of(stored), likely_tokens(question), cached=True)
             return read_answer(question, stored)
         pauses = random.Random(name)  # noqa: S311  # spreads retries, decides nothing
-        tries, started_at = 0.0, time.monotonic()
+        tries, started_at, pushed_back = 0.0, time.monotonic(), False
         most_tries = self.config.max_retries if may_wait else min(1, self.config.max_retries)
         while True:
             spread = 0.25 * (1 + pauses.random())
@@ -72,12 +72,12 @@ class Sender:
             except RejectedError as error:
                 return self._give_up(request, server_problem(*error.args))
             except LostError as error:
-                problem, tries = str(error), tries + 1
+                problem, tries, pushed_back = str(error), tries + 1, False
             except BusyError as error:
-                problem, away = str(error), error.is_away
-                tries += _PUSHED_BACK_TRY if error.pushed_back else 1
+                problem, away, pushed_back = str(error), error.is_away, error.pushed_back
+                tries += _PUSHED_BACK_TRY if pushed_back else 1
                 pause_seconds = min(error.wait_seconds or pause_seconds, _LONGEST_PAUSE_SECONDS)
-            await self._look_whether_down(problem)
+            await self._look_whether_down(problem, pushed_back)
             others_succeed = self.pace.good_at > started_at
             if tries > most_tries and (others_succeed or not (may_wait or away)):
                 return self._give_up(request, server_problem(problem))
@@ -139,10 +139,12 @@ class Sender:
         self.given_up[request.name] = problem
         return read_answer(request.question, problem)
 
-    async def _look_whether_down(self, problem: str) -> None:
+    async def _look_whether_down(self, problem: str, pushed_back: bool) -> None:
         try:
             self.pace.failed()
         except DownError:
+            if pushed_back and self.purse.holds:  # it is at work on others
+                return
             if await self._answers_probe():
                 return
             raise StoppedError(

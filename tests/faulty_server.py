@@ -13,6 +13,7 @@ import json
 import re
 import socket
 import struct
+import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -108,6 +109,11 @@ class FaultyServer(ThreadingHTTPServer):
         self.released.wait(0.2)
         with self._lock:
             self._thinking -= 1
+
+    def handle_error(self, *_: Any) -> None:
+        """Nothing on the screen where a client was killed."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(*_)
 
     def bill(self, prompt_tokens: int, completion_tokens: int) -> None:
         """Put an answer on the bill, whether it arrives or not."""

@@ -1,6 +1,6 @@
-"""A process of its own that asks a teacher, to be stopped or killed: store, config, questions.
+"""A process of its own that asks a teacher, to be stopped or killed.
 
-    python tests/labelling_child.py STORE CONFIG TEXTS    the last two as JSON
+Its arguments are the store, and the config and the texts to ask about as JSON.
 """
 
 import json
@@ -19,7 +19,8 @@ from pipeline.teacher_config import TeacherConfig
 def question(text, key=None, **fields):
     """The question about a document."""
     messages = ({"role": "system", "content": "Judge."}, {"role": "user", "content": text})
-    return Question(key or text, messages, SCHEMA_NAME, SCHEMA, max_tokens=100, **fields)
+    given = {"messages": messages, "max_tokens": 100, **fields}
+    return Question(key=key or text, schema_name=SCHEMA_NAME, schema=SCHEMA, **given)
 
 
 def started_child(store, config, texts):

@@ -330,7 +330,8 @@ def test_it_settles_near_what_a_server_does_at_once_and_everything_is_answered(c
     assert spend.calls == crowd.answered == 400
     assert crowd.told_to_wait < 80
     assert crowd.most_at_once == 8
-    assert crowd.seconds * 400 / 8 < crowd.busy_seconds() < 2 * crowd.seconds * 400 / 8
+    at_best = crowd.seconds * 400 / 8
+    assert at_best < crowd.busy_seconds() < 4 * at_best
 
 
 @pytest.mark.parametrize(
