@@ -151,7 +151,9 @@ def _measure_slow_server(rounds: int) -> Row:
         seen = _finish(_child("ours", server, home / "a.sqlite", count))
     name = f"share of a server's limit, 1 s latency, {count:,} documents"
     # a short measure is mostly the growing of the window
-    return Row(name, count / SLOTS / seen["fetched_seconds"], "", 0.97 if rounds >= 60 else None, "min")
+    return Row(
+        name, count / SLOTS / seen["fetched_seconds"], "", 0.97 if rounds >= 60 else None, "min"
+    )
 
 
 def _measure_memory(few: int, many: int) -> list[Row]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -21,11 +22,18 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from pipeline.batch_provider import ENDPOINT, FINAL, AwayError, Provider, open_provider
+from pipeline.batch_provider import (
+    ENDPOINT,
+    FINAL,
+    AwayError,
+    Provider,
+    UnknownError,
+    open_provider,
+)
 from pipeline.batch_results import Results, read_results
 from pipeline.completion import server_problem, usage_of
 from pipeline.dialect import Request
-from pipeline.errors import StageError, StoppedError
+from pipeline.errors import InputError, StageError, StoppedError
 from pipeline.purse import CapReachedError
 from pipeline.question import likely_tokens, most_tokens
 from pipeline.sender import Sender
@@ -35,6 +43,8 @@ if TYPE_CHECKING:
     from openai.types import Batch
 
 NOTE = "batch "  # begins the name of a batch's note; the hash of its file follows
+_QUEUE_IS_FULL = "token_limit_exceeded"  # OpenAI's code: too many tokens of the account's wait
+_FORGOTTEN_SECONDS = 2 * 86_400.0  # twice a batch's window: nothing comes of it any more
 _PATIENCE = 10  # times patience_seconds: nobody waits for a batch, and networks come back
 
 
@@ -42,12 +52,13 @@ _PATIENCE = 10  # times patience_seconds: nobody waits for a batch, and networks
 class Sent:
     """A batch as its note has it."""
 
-    base_url: str
-    digest: str
+    teacher: str  # the model and the endpoint
+    digest: str  # salted, because the same requests sent again are another batch
     requests: list[tuple[str, int, int, int]]  # name, most tokens of prompt and answer, likely ones
     most_cost: float
     file_id: str | None = None
     batch_id: str | None = None
+    noted_at: float = 0.0  # time.time()
     told: int = 0  # requests that the bar has counted
 
 
@@ -61,12 +72,36 @@ async def ask_in_batches(
     Raises CapReachedError, InputError (no Batch API there), StageError (the provider refuses a
     file), StoppedError (a batch was cancelled, or the endpoint is away for long).
     """
+    sender.purse.settle()  # from here on the notes tell what is in flight
     async with open_provider(sender.transport, sender.config) as provider:
         desk = _Desk(sender, config, provider, tries, advance)
         try:
             return await desk.run(iter(missing))
         except AwayError as error:
             raise provider.stopped(str(error)) from None
+
+
+def check_none_is_out(sender: Sender) -> None:
+    """Raises InputError where a batch is out: asking at once would pay its requests twice."""
+    for sent in _noted(sender):
+        if sent.file_id is not None:
+            raise InputError(
+                sender.transport.stage,
+                f"the batch {sent.batch_id or sent.digest} is under way at "
+                f"{sender.transport.base_url}, and teacher.batch is null",
+                "set teacher.batch until it is done, or cancel it at the provider and run once "
+                "with teacher.batch, which keeps what it had",
+            )
+
+
+def _teacher(sender: Sender) -> str:
+    return f"{sender.config.model} at {sender.transport.base_url}"
+
+
+def _noted(sender: Sender) -> list[Sent]:
+    """The batches of this teacher that an earlier run left."""
+    sent = (Sent(**note) for note in sender.answers.noted_under(NOTE).values())
+    return [batch for batch in sent if batch.teacher == _teacher(sender)]
 
 
 class _Desk:
@@ -85,9 +120,8 @@ class _Desk:
 
     async def run(self, missing: Iterator[Request]) -> bool:
         """Send all that is missing, wait for it and for what was out before."""
-        for note in self.sender.answers.noted_under(NOTE).values():
-            if note["base_url"] == self.provider.transport.base_url:
-                await self._take_up(Sent(**note))
+        for sent in _noted(self.sender):
+            await self._take_up(sent)
         while True:
             # once money is short, all must be settled first, or ever smaller files would follow
             while (self._kept is None or not self.out) and (file := self._gather(missing)):
@@ -105,7 +139,7 @@ class _Desk:
         """The next file, as large as its limits and the cap allow; None where nothing is left."""
         config, most_bytes = self.sender.config, self.config.max_megabytes * 1e6
         lines: list[bytes] = []
-        sent, size = Sent(self.provider.transport.base_url, "", [], 0.0), 0
+        sent, size = Sent(_teacher(self.sender), "", [], 0.0), 0
         while len(lines) < self.config.max_requests:
             request, self._kept = self._kept or next(missing, None), None
             if request is None:
@@ -125,16 +159,21 @@ class _Desk:
             lines.append(line)
             size += len(line)
         content = b"".join(lines)
-        sent.digest = hashlib.sha256(content).hexdigest()
+        sent.digest = hashlib.sha256(secrets.token_bytes(16) + content).hexdigest()
         return (sent, content) if lines else None
 
     async def _submit(self, sent: Sent, content: bytes) -> None:
         """Note, upload, note, create, note: a killed run knows how far it came."""
         self.sender.purse.hold(sent.most_cost, written=False)
+        sent.noted_at = time.time()
         self._note(sent)
-        sent.file_id = await self.provider.upload(sent.digest, content)
-        self._note(sent)
-        sent.batch_id = await self.provider.create(sent.file_id, sent.digest)
+        try:
+            sent.file_id = await self.provider.upload(sent.digest, content)
+            self._note(sent)
+            sent.batch_id = await self.provider.create(sent.file_id, sent.digest)
+        except InputError:  # refused: there is no such batch
+            self.sender.answers.forget(NOTE + sent.digest)
+            raise
         self._note(sent)
         self.out.append(sent)
 
@@ -155,36 +194,61 @@ class _Desk:
         assert sent.batch_id is not None
         try:
             batch, lines = await self.provider.look(sent.batch_id)
+        except UnknownError:
+            self._lose(sent)
+            return
         except AwayError as error:
             away_seconds = time.monotonic() - self._seen_at
             if away_seconds > _PATIENCE * self.sender.config.patience_seconds:
                 raise AwayError(f"not seen for {away_seconds:.0f} s: {error}") from None
             return
         self._seen_at = time.monotonic()
-        if batch.status in FINAL:
-            self._settle(sent, lines)
+        if batch.status == "failed":  # nothing of it was worked on, nothing is billed
+            self._drop(sent)
             self._complain(batch)
+        elif batch.status in FINAL:
+            is_empty = self._settle(sent, batch.status, lines)
+            self._complain(batch)
+            if is_empty:
+                raise self._account_is_empty()
         elif batch.request_counts:
             self._tell(sent, batch.request_counts.completed)
 
-    def _settle(self, sent: Sent, lines: list[bytes]) -> None:
-        """Store the answers, pay for them, and only then forget the batch."""
+    def _lose(self, sent: Sent) -> None:
+        """The provider does not know it: after a while, what it cost at most counts as lost."""
+        if time.time() - sent.noted_at < _FORGOTTEN_SECONDS:
+            raise InputError(
+                self.sender.transport.stage,
+                f"the provider does not know the batch {sent.batch_id}",
+                "give the key of the account that it was sent with; from two days after it was "
+                "sent on, its requests are sent again",
+            )
+        self.sender.purse.hold(sent.most_cost, written=False)
+        self.sender.purse.release(sent.most_cost, lost=True)
+        self._drop(sent)
+
+    def _drop(self, sent: Sent) -> None:
+        self.sender.purse.release(sent.most_cost)
+        self.sender.answers.forget(NOTE + sent.digest)
+        self.out.remove(sent)
+
+    def _settle(self, sent: Sent, status: str, lines: list[bytes]) -> bool:
+        """Store the answers, pay for them, then forget the batch; whether the account is empty."""
         purse, answers = self.sender.purse, self.sender.answers
         bounds = {name: (prompt, answer) for name, prompt, answer, _ in sent.requests}
-        results = read_results(lines, bounds)
+        results = read_results(lines, bounds, status)
         answers.put_all(results.answered.items())
         for name, _, most_answer, likely in sent.requests:
             if name in results.answered:
                 usage = usage_of(results.answered[name])
                 purse.pay(name, usage, (likely, most_answer), cached=False)
-        purse.release(sent.most_cost)
         for name in results.lost:
             cost = self.sender.config.cost(*bounds[name], batched=True)
             purse.hold(cost, written=False)
             purse.release(cost, lost=True)
         self._tell(sent, len(results.answered) + self._give_up(results))
-        answers.forget(NOTE + sent.digest)
-        self.out.remove(sent)
+        self._drop(sent)
+        return results.account_is_empty
 
     def _give_up(self, results: Results) -> int:
         """Give up what is refused, or has failed too often; returns how many."""
@@ -210,11 +274,20 @@ class _Desk:
         if batch.status == "failed":
             errors = (batch.errors and batch.errors.data) or []
             words = "; ".join(error.message or error.code or "" for error in errors)
+            if any(error.code == _QUEUE_IS_FULL for error in errors) and self.out:
+                return  # its requests are missing in the next pass, when there is room
             raise StageError(
                 stage,
                 f"the provider refuses the batch {batch.id} ({self.sender.transport.scrub(words)})",
                 "correct teacher, or lower teacher.batch.max_requests where its limit is reached",
             )
+
+    def _account_is_empty(self) -> StoppedError:
+        return StoppedError(
+            self.sender.transport.stage,
+            f"the account at {self.sender.transport.base_url} is empty",
+            "fill it; finished answers are kept, the same command goes on from here",
+        )
 
     def _tell(self, sent: Sent, finished: int) -> None:
         spent = self.sender.purse.spend

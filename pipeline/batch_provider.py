@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pipeline.errors import InputError, StoppedError
 from pipeline.teacher_config import TeacherConfig
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
     from openai.types import Batch
 
+T = TypeVar("T")
+
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 FINAL = {"completed", "expired", "cancelled", "failed"}  # statuses after which nothing comes
 _SEARCHED = 1_000  # of the account's newest batches, for one whose id was never told
@@ -23,6 +25,10 @@ _BREATH_SECONDS = 5.0
 
 class AwayError(Exception):
     """Not now: the network or the provider."""
+
+
+class UnknownError(Exception):
+    """The provider does not know such a batch (any more)."""
 
 
 class Provider:
@@ -35,7 +41,7 @@ class Provider:
         """Upload a file of requests; returns its id."""
         with self._explained():
             file = (f"primer-{digest[:12]}.jsonl", content)
-            return (await self.client.files.create(file=file, purpose="batch")).id
+            return _told(await self.client.files.create(file=file, purpose="batch")).id
 
     async def create(self, file_id: str, digest: str) -> str:
         """A new batch's id; where the connection broke, it may have been created all the same."""
@@ -48,7 +54,7 @@ class Provider:
                         input_file_id=file_id, endpoint=ENDPOINT, completion_window="24h",
                         metadata={"primer": digest},
                     )  # fmt: skip
-                return batch.id
+                    return _told(batch).id
             except AwayError:
                 await asyncio.sleep(min(_BREATH_SECONDS, self.config.patience_seconds))
                 if found := await self.find(digest):
@@ -68,15 +74,29 @@ class Provider:
         return None
 
     async def look(self, batch_id: str) -> tuple[Batch, list[bytes]]:
-        """How far a batch is; when it is done, the lines of its files too."""
+        """How far a batch is; when it is done, the lines of its files too. Raises UnknownError."""
+        import openai
+
         lines: list[bytes] = []
         with self._explained():
-            batch = await self.client.batches.retrieve(batch_id)
+            try:
+                batch = _told(await self.client.batches.retrieve(batch_id))
+            except openai.NotFoundError:
+                raise UnknownError from None
             if batch.status in FINAL:
-                for file_id in (batch.output_file_id, batch.error_file_id):
-                    if file_id:
-                        lines += (await self.client.files.content(file_id)).content.splitlines()
+                for file_id in filter(None, (batch.output_file_id, batch.error_file_id)):
+                    lines += (await self._download(file_id)).splitlines()
         return batch, lines
+
+    async def _download(self, file_id: str) -> bytes:
+        """A file's content without the key, which some gateways repeat; none where it is gone."""
+        import openai
+
+        try:
+            content = (await self.client.files.content(file_id)).content
+        except openai.NotFoundError:  # deleted: whatever was in it is left out
+            return b""
+        return self.transport.scrub(content.decode("utf-8", "replace")).encode()
 
     def stopped(self, why: str) -> StoppedError:
         """What to raise when it has been away for too long."""
@@ -109,6 +129,13 @@ class Provider:
                 f"the teacher at {base_url} takes no batches ({error.status_code}: {words})",
                 "set teacher.batch to null to ask at once",
             ) from None
+
+
+def _told(what: T) -> T:
+    """What the package read. Raises AwayError for the page of a proxy, which it takes for text."""
+    if not getattr(what, "id", None):
+        raise AwayError("malformed_response")
+    return what
 
 
 @asynccontextmanager

@@ -127,6 +127,8 @@ class Teacher:
     async def _ask_missing(
         self, questions: Iterable[Question], advance: Callable[..., None]
     ) -> None:
+        from pipeline.batch_api import check_none_is_out
+
         config, answers = self.config, self.answers
         async with open_transport(self.stage, config, self.base_url, answers) as transport:
             sender = Sender(config, transport, answers, self._purse, Pace(config), self._given_up)
@@ -135,6 +137,7 @@ class Teacher:
                     self._dialect = await self._find_dialect(sender)
                 sender.probe = self._request(PROBE)
                 if config.batch is None:
+                    check_none_is_out(sender)
                     await self._ask_at_once(sender, questions, advance)
                 else:
                     await self._ask_in_batches(sender, config.batch, questions, advance)

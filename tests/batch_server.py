@@ -34,7 +34,7 @@ class BatchServer(ThreadingHTTPServer):
         self.files, self.batches = {}, {}
         self.fates = []  # of the next batches: expired, failed, cancelled, dropped
         self.looks = 2
-        self.broken_looks = 0  # how many of the next looks are answered with 500
+        self.broken_looks, self.how = 0, 500  # so many of the next looks get that status
         self.has_batches = True
         self.billed = Counter()  # by the user's message: how often it was worked on
         self.tokens = 0
@@ -74,13 +74,15 @@ class BatchServer(ThreadingHTTPServer):
             return batch["shown"]
 
     def _finish(self, shown, fate):
-        shown["status"] = "completed" if fate == "dropped" else fate
-        if fate == "failed":
+        shown["status"] = {"dropped": "completed", "deleted": "completed", "queue_full": "failed",
+                           "expired_silently": "expired"}.get(fate, fate)  # fmt: skip
+        if shown["status"] == "failed":
             words = f"line 1 is no request; sent with {KEY}"
-            shown["errors"] = {"object": "list", "data": [{"code": "bad", "message": words}]}
+            code = "token_limit_exceeded" if fate == "queue_full" else "bad"
+            shown["errors"] = {"object": "list", "data": [{"code": code, "message": words}]}
             return
         lines = [json.loads(line) for line in self.files[shown["input_file_id"]].splitlines()]
-        if fate in {"expired", "cancelled"}:
+        if shown["status"] in {"expired", "cancelled"}:
             late = lines[len(lines) // 2 :]
             lines = lines[: len(lines) // 2]
         else:
@@ -93,11 +95,13 @@ class BatchServer(ThreadingHTTPServer):
             json.dumps({"custom_id": line["custom_id"], "response": None,
                         "error": {"code": "batch_expired", "message": "too late"}})
             for line in late
+            if fate != "expired_silently"
         ]  # fmt: skip
         for name, rows in (("output_file_id", output), ("error_file_id", errors)):
             if rows:
                 shown[name] = f"{shown['id']}-{name}"
-                self.files[shown[name]] = ("\n".join(rows) + "\n").encode()
+                if fate != "deleted":
+                    self.files[shown[name]] = ("\n".join(rows) + "\n").encode()
         shown["request_counts"] = {"total": len(lines), "completed": len(lines), "failed": 0}
 
     def _work(self, line, output, errors):
@@ -109,18 +113,23 @@ class BatchServer(ThreadingHTTPServer):
         if wish and self._faults_had[said] < int(wish[2] or 1):
             self._faults_had[said] += 1
             fault = wish[1]
-        if fault in {"429", "500", "400"}:
-            body = {"error": {"message": f"sent with {KEY}", "code": fault}}
-            response = {"status_code": int(fault), "body": body}
+        if fault in {"429", "500", "400", "quota"}:
+            code = "insufficient_quota" if fault == "quota" else fault
+            body = {"error": {"message": f"sent with {KEY}", "code": code}}
+            response = {"status_code": 429 if fault == "quota" else int(fault), "body": body}
             row = {"custom_id": line["custom_id"], "response": response, "error": None}
-            (errors if fault == "429" else output).append(json.dumps(row))
+            (errors if fault in {"429", "quota"} else output).append(json.dumps(row))
             return
         if fault == "left_out":
             return
         sent = sum(len(m["content"].encode()) for m in line["body"]["messages"])
         self.billed[said] += 1
         self.tokens += sent + line["body"]["max_tokens"]
-        choice = {"content": "I would give it a 3."} if fault == "prose" else {}
+        choice = {
+            "prose": {"content": "I would give it a 3."},
+            "broken_letter": {"content": "\ud83d"},
+            "echo": {"content": json.dumps({"justification": f"with {KEY}", "score": 3})},
+        }.get(fault, {})
         body = json.loads(completion(choice, sent, line["body"]["max_tokens"]))
         if fault == "no_completion":
             body = ["hello"]
@@ -170,9 +179,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.held.wait(20)
             if self.server.broken_looks:
                 self.server.broken_looks -= 1
-                self._say(500, {"error": {"message": "broken", "code": None}})
+                self._send(self.server.how, b"<html>Sign in, please</html>", "text/html")
+            elif path[1] not in self.server.batches:
+                self._say(404, {"error": {"message": "no such batch"}})
             else:
                 self._say(200, self.server.look(path[1]))
+        elif path[1] not in self.server.files:
+            self._say(404, {"error": {"message": "no such file"}})
         else:
             assert path[2:] == ["content"]
             self._send(200, self.server.files[path[1]])
@@ -189,10 +202,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _say(self, status, value):
         self._send(status, json.dumps(value).encode())
 
-    def _send(self, status, body):
+    def _send(self, status, body, kind="application/json"):
         try:
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

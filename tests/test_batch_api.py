@@ -76,7 +76,8 @@ def test_files_keep_to_their_size(server, store):
         ("429", None, 1), ("429*9", "rate_limited", 0), ("500", None, 1),
         ("500*9", "server_error", 0), ("400", "refused_by_server_400", 0), ("left_out", None, 1),
         ("left_out*9", "batch_left_out", 0), ("malformed", None, 2), ("duplicated", None, 1),
-        ("stranger", None, 1), ("no_completion", None, 2), ("prose", None, 2),
+        ("stranger", None, 1), ("no_completion", None, 2), ("prose", None, 2), ("echo", None, 1),
+        ("broken_letter", None, 2),
     ],
 )  # fmt: skip
 def test_a_line_that_fails_is_sent_again_or_told(server, store, fault, problem, billed):
@@ -91,11 +92,14 @@ def test_a_line_that_fails_is_sent_again_or_told(server, store, fault, problem, 
     if fault not in {"malformed", "no_completion"}:
         assert spend.cost == server.tokens / 2
     assert KEY not in str(answers)
+    assert not any(KEY.encode() in file.read_bytes() for file in store.parent.iterdir())
 
 
-def test_half_of_a_batch_that_expired_is_sent_again(server, store):
-    server.fates = ["expired"]
-    answers, spend, counted = ask(server, store, questions(20))
+@pytest.mark.parametrize("fate", ["expired", "expired_silently"])
+def test_half_of_a_batch_that_expired_is_sent_again(server, store, fate):
+    server.fates = [fate]
+    answers, spend, counted = ask(server, store, questions(20), prices=A_COIN_A_TOKEN)
+    assert (spend.cost, spend.lost_cost_at_most) == (server.tokens / 2, 0)
     assert [a.content for a in answers] == [LABEL] * 20
     assert set(server.billed.values()) == {1}
     assert (spend.calls, counted, len(server.batches)) == (20, 20, 2)
@@ -122,9 +126,78 @@ def test_a_cancelled_batch_stops_and_what_it_had_is_kept(server, store):
 def test_a_file_that_is_refused_is_told_in_the_provider_s_words(server, store):
     server.fates = ["failed"]
     with pytest.raises(StageError, match=r"line 1 is no request; sent with \[key\]"):
-        ask(server, store, questions(3))
+        ask(server, store, questions(3), prices=A_COIN_A_TOKEN)
+    answers, spend, _ = ask(server, store, questions(3), prices=A_COIN_A_TOKEN)
+    assert [a.content for a in answers] == [LABEL] * 3
+    assert (spend.cost, spend.lost_cost_at_most) == (server.tokens / 2, 0)
+
+
+def test_what_finds_the_provider_s_queue_full_is_sent_when_there_is_room(server, store):
+    server.fates = ["completed", "queue_full", "completed"]
+    batch = {"poll_seconds": 0.02, "max_requests": 3}
+    answers, _, counted = ask(server, store, questions(9), batch=batch)
+    assert [a.content for a in answers] == [LABEL] * 9
+    assert (counted, len(server.batches), set(server.billed.values())) == (9, 4, {1})
+    server.fates = ["queue_full"]
+    with pytest.raises(StageError, match=r"lower teacher\.batch\.max_requests"):
+        ask(server, store, [question("more")])
+
+
+def test_an_account_that_runs_dry_stops_the_run_and_gives_nothing_up(server, store):
+    asked = [*questions(3), question("line:quota")]
+    with pytest.raises(StoppedError, match=r"the account at .* is empty"):
+        ask(server, store, asked)
+    answers, _, _ = ask(server, store, asked)
+    assert [a.content for a in answers] == [LABEL] * 4
+    assert set(server.billed.values()) == {1}
+
+
+def test_a_file_of_answers_that_was_deleted_counts_as_lost_and_is_asked_for_again(server, store):
+    server.fates = ["deleted"]
+    answers, spend, _ = ask(server, store, questions(3), prices=A_COIN_A_TOKEN)
+    assert [a.content for a in answers] == [LABEL] * 3
+    assert spend.lost_cost_at_most > server.tokens / 4
+
+
+def leave_out(server, store, asked, **fields):
+    """Ask, and be stopped while the batch is out."""
+    server.broken_looks = 10**6
+    with pytest.raises(StoppedError):
+        ask(server, store, asked, max_retries=0, patience_seconds=0.01, **fields)
+    server.broken_looks = 0
+
+
+def test_what_is_out_is_not_asked_at_once_beside_it(server, store):
+    leave_out(server, store, questions(3))
+    with pytest.raises(InputError, match="the batch batch-0 is under way"):
+        ask(server, store, questions(3), batch=None)
     answers, _, _ = ask(server, store, questions(3))
     assert [a.content for a in answers] == [LABEL] * 3
+    assert set(server.billed.values()) == {1}
+
+
+def test_a_batch_of_another_account_is_told_and_after_two_days_counts_as_lost(server, store):
+    leave_out(server, store, questions(3), prices=A_COIN_A_TOKEN)
+    (known,) = server.batches.values()
+    server.batches.clear()
+    with pytest.raises(InputError, match="does not know the batch batch-0"):
+        ask(server, store, questions(3))
+    server.batches["another"] = known
+    with closing(Answers(store)) as answers:
+        ((name, note),) = answers.noted_under("batch ").items()
+        answers.note(name, {**note, "noted_at": note["noted_at"] - 2 * 86_400})
+    answers, spend, _ = ask(server, store, questions(3), prices=A_COIN_A_TOKEN)
+    assert [a.content for a in answers] == [LABEL] * 3
+    assert spend.lost_cost_at_most > server.tokens / 2
+
+
+def test_another_model_does_not_take_up_what_is_out(server, store):
+    leave_out(server, store, questions(3))
+    _, other, _ = ask(server, store, questions(2), model="teacher-2", prices=A_COIN_A_TOKEN)
+    assert (other.calls, len(server.batches)) == (2, 2)
+    _, spend, _ = ask(server, store, questions(3), prices=A_COIN_A_TOKEN)
+    assert (spend.calls, len(server.batches)) == (3, 2)
+    assert spend.cost + other.cost == server.tokens / 2
 
 
 def test_a_batch_that_nobody_was_told_of_is_found(server, store):
@@ -134,8 +207,9 @@ def test_a_batch_that_nobody_was_told_of_is_found(server, store):
     assert len(server.batches) == 1
 
 
-def test_looks_may_fail_for_a_while_but_not_for_long(server, store):
-    server.broken_looks = 3
+@pytest.mark.parametrize("how", [500, 200])
+def test_looks_may_fail_for_a_while_but_not_for_long(server, store, how):
+    server.broken_looks, server.how = 3, how
     answers, _, _ = ask(server, store, questions(5), max_retries=0)
     assert [a.content for a in answers] == [LABEL] * 5
     server.broken_looks = 10**6
