@@ -14,7 +14,7 @@ Source: Lewis and Gale, "A Sequential Algorithm for Training Text Classifiers" (
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,7 @@ from pydantic import Field
 
 from pipeline.config import Section
 from pipeline.records import read_batches
-from pipeline.sampling import LENGTHS, Candidate, share_out
+from pipeline.sampling import Candidate, share_out, strata_of
 from pipeline.splits import place_of
 
 if TYPE_CHECKING:
@@ -101,7 +101,8 @@ def choose_next(
     known = {c: score for c in everyone if (score := labelled.get(c.doc_id)) is not None}
     free = [c for c in everyone if c.doc_id not in labelled]
     size = min(size, len(free))
-    stratum_of = _strata([*known, *free])
+    judged = [*known, *free]
+    stratum_of = dict(zip(judged, strata_of(judged), strict=True))
     ranked = sorted(free, key=lambda c: place_of(c.doc_id, seed, "active"))  # a fixed random order
     no_forest = _lack(known, positive_score_min)
     uncertain: list[Candidate] = []
@@ -117,16 +118,6 @@ def choose_next(
     thin = _by_strata(left, stratum_of, have, size - len(uncertain))
     chosen = sorted([*uncertain, *thin], key=lambda c: c.doc_id)
     return Choice(chosen, len(uncertain), len(thin), no_forest)
-
-
-def _strata(candidates: list[Candidate]) -> dict[Candidate, str]:
-    """Source, kind and third of the source's lengths, as the first round is drawn."""
-    lengths: dict[str, list[int]] = defaultdict(list)
-    for c in candidates:
-        lengths[c.source].append(c.length_bytes)
-    cuts = {source: np.quantile(found, [1 / 3, 2 / 3]) for source, found in lengths.items()}
-    thirds = (LENGTHS[int(np.searchsorted(cuts[c.source], c.length_bytes))] for c in candidates)
-    return {c: f"{c.source}/{c.kind}/{third}" for c, third in zip(candidates, thirds, strict=True)}
 
 
 def _by_strata(

@@ -71,8 +71,8 @@ def draw_sample(
     everyone = list(candidates)
     free = [c for c in everyone if not in_validation(c.group, seed, validation)]
     strata: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate, length in zip(free, _lengths(free), strict=True):
-        strata[f"{candidate.source}/{candidate.kind}/{length}"].append(candidate)
+    for candidate, stratum in zip(free, strata_of(free), strict=True):
+        strata[stratum].append(candidate)
     counts = share_out(size, {name: len(members) for name, members in strata.items()})
     drawn: list[Candidate] = []
     taken = {}
@@ -86,6 +86,16 @@ def draw_sample(
         {name: (taken[name], len(strata[name])) for name in sorted(strata)},
         len(everyone) - len(free),
     )
+
+
+def strata_of(candidates: list[Candidate]) -> list[str]:
+    """Each one's source, kind, and third of its source's lengths."""
+    by_source: dict[str, list[int]] = defaultdict(list)
+    for candidate in candidates:
+        by_source[candidate.source].append(candidate.length_bytes)
+    cuts = {name: np.quantile(sizes, [1 / 3, 2 / 3]) for name, sizes in by_source.items()}
+    thirds = (LENGTHS[int(np.searchsorted(cuts[c.source], c.length_bytes))] for c in candidates)
+    return [f"{c.source}/{c.kind}/{third}" for c, third in zip(candidates, thirds, strict=True)]
 
 
 def split_of(group: str, seed: int, test_share: float) -> str:
@@ -104,15 +114,6 @@ def share_out(size: int, available: Mapping[str, int]) -> dict[str, int]:
             more = min(part, available[name] - given[name], left)
             given[name], left = given[name] + more, left - more
     return given
-
-
-def _lengths(candidates: list[Candidate]) -> list[str]:
-    """Which third of its source's lengths each candidate is in."""
-    by_source: dict[str, list[int]] = defaultdict(list)
-    for candidate in candidates:
-        by_source[candidate.source].append(candidate.length_bytes)
-    cuts = {name: np.quantile(sizes, [1 / 3, 2 / 3]) for name, sizes in by_source.items()}
-    return [LENGTHS[int(np.searchsorted(cuts[c.source], c.length_bytes))] for c in candidates]
 
 
 def _rank(doc_id: str, seed: int) -> str:

@@ -14,11 +14,9 @@ import random
 import re
 import threading
 from collections import Counter
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-import pytest
-from faulty_server import KEY, completion
+from faulty_server import KEY, completion, faulty_server
 
 from pipeline.teacher_config import TeacherConfig
 
@@ -40,6 +38,7 @@ class BatchServer(ThreadingHTTPServer):
         self.tokens = 0
         self.held = threading.Event()  # looks are answered only when it is set
         self.held.set()
+        self.released = self.held  # when it closes, nobody is kept waiting
         self.reached = threading.Event()  # set by a look that arrives, answered or not
         self._faults_had = Counter()
         self._lock = threading.Lock()
@@ -216,20 +215,6 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing on the screen."""
 
 
-@contextmanager
 def batch_server():
-    """A server that listens, and an environment that leads to it, for as long as the block runs."""
-    server = BatchServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("A_KEY", KEY)
-            for name in ("NO_PROXY", "no_proxy"):  # a proxy of this machine is not for loopback
-                patch.setenv(name, "127.0.0.1")
-            yield server
-    finally:
-        server.held.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    """A provider that listens for as long as the block runs."""
+    return faulty_server(BatchServer)
