@@ -141,8 +141,8 @@ def _figures(stages: Mapping[str, tuple[Path, Manifest]]) -> list[Table | Text]:
         table.add_row("labels by", str(found.get("annotator")))
         table.add_row("answers of the teacher a second", _number(found.get("answers_per_second")))
         for pair in found.get("agreement", {}).get("pairs", []):
-            names = " / ".join(pair["annotators"])
-            table.add_row(f"agreement (weighted kappa): {names}", _number(pair["kappa"]))
+            names = (n.replace(str(found["annotator"]), "the teacher") for n in pair["annotators"])
+            table.add_row(f"weighted kappa: {' / '.join(names)}", _number(pair["kappa"]))
     if "train-filter" in facts:
         found = facts["train-filter"]
         for key in ("precision", "recall", "base_rate"):
