@@ -135,15 +135,7 @@ def main() -> None:
                 _measure(_Trial(documents, seed), budgets, areas, briers)
         rows += _rows(task, budgets, areas, briers)
         gains.setdefault(task.half, []).append(_gains(budgets, areas))
-    for half, found in gains.items():
-        unit = f"points of PR-AUC over {RANDOM}, mean of {len(found)} tasks and their budgets"
-        for way in found[0]:
-            gains_of_way = np.mean([gains_of[way] for gains_of in found], axis=0)
-            gain, interval = _mean(gains_of_way)
-            if len(gains_of_way) > SEEDS_OF_ALL:
-                interval["on the first seeds"] = float(gains_of_way[:SEEDS_OF_ALL].mean())
-                interval["on the further seeds"] = float(gains_of_way[SEEDS_OF_ALL:].mean())
-            rows.append(Row(f"{half}: {way}", gain, unit, peers=interval))
+    rows += [row for half, found in gains.items() for row in _means(half, found)]
     report(rows, options.json)
 
 
@@ -280,6 +272,18 @@ def _rows(task: Task, budgets: tuple[int, ...], areas: Figures, briers: Figures)
         if ("active", size) in briers:
             rows.append(_compared(f"{name}: error", briers, size, "points of Brier score"))
     return rows
+
+
+def _means(half: str, gains: list[Gains]) -> Iterator[Row]:
+    """What each way gains in the mean of a half's tasks."""
+    for way in gains[0]:
+        by_seed = np.mean([task[way] for task in gains], axis=0)
+        gain, peers = _mean(by_seed)
+        if len(by_seed) > SEEDS_OF_ALL:
+            peers["on the first seeds"] = float(by_seed[:SEEDS_OF_ALL].mean())
+            peers["on the further seeds"] = float(by_seed[SEEDS_OF_ALL:].mean())
+        unit = f"points of PR-AUC over {RANDOM}, mean of {len(gains)} tasks and their budgets"
+        yield Row(f"{half}: {way}", gain, unit, peers=peers)
 
 
 def _compared(name: str, figures: Figures, size: int, unit: str) -> Row:
