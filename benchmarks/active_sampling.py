@@ -61,6 +61,7 @@ SEEDS, SEEDS_OF_ALL = 16, 8  # what looked best on the first seeds is checked on
 RANDOM = "stratified"
 CALIBRATED = {RANDOM, "uniform", "active", "the least certain alone"}
 RESAMPLED = 2_000
+SEEDS = 8
 Fields = dict[str, Any]
 Figures = dict[tuple[str, int], list[float]]  # by way and labels, one for each seed
 Gains = dict[str, npt.NDArray[np.float64]]  # by way, one for each seed
