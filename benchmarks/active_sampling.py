@@ -47,7 +47,7 @@ from pipeline.standin_prose import judge_prose
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CODE, PROSE = "code/python_files.jsonl.gz", "web/prose.jsonl.gz"
-TEXT_CHARS = 4_000  # of a document: what the whole costs is minutes
+TEXT_CHARS = 4_000  # of a document: so the whole takes minutes
 LARGE, MIDDLE, SMALL = (100, 300, 900), (50, 100, 200), (40, 80)  # labels in all
 NO_VALIDATION = ValidationConfig(share=1e-12)
 VARIANTS = {
@@ -61,7 +61,6 @@ SEEDS, SEEDS_OF_ALL = 16, 8  # what looked best on the first seeds is checked on
 RANDOM = "stratified"
 CALIBRATED = {RANDOM, "uniform", "active", "the least certain alone"}
 RESAMPLED = 2_000
-SEEDS = 8
 Fields = dict[str, Any]
 Figures = dict[tuple[str, int], list[float]]  # by way and labels, one for each seed
 Gains = dict[str, npt.NDArray[np.float64]]  # by way, one for each seed
