@@ -18,15 +18,13 @@ part of the project; without it this says so and measures nothing.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +32,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score
 
+from benchmarks.labelled_sets import DATA, TASKS, Task
 from benchmarks.measured import Row, arguments, report
 from classifiers.calibration import Calibration
 from classifiers.embedding import WordEmbedding
@@ -42,13 +41,8 @@ from classifiers.forest import FilterForest, out_of_fold, split_by_group
 from pipeline.active import ActiveConfig, choose_next
 from pipeline.sampling import Candidate, draw_sample, read_candidates
 from pipeline.splits import ValidationConfig, place_of
-from pipeline.standin_code import judge_code
-from pipeline.standin_prose import judge_prose
 
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-CODE, PROSE = "code/python_files.jsonl.gz", "web/prose.jsonl.gz"
 TEXT_CHARS = 4_000  # of a document: so the whole takes minutes
-LARGE, MIDDLE, SMALL = (100, 300, 900), (50, 100, 200), (40, 80)  # labels in all
 NO_VALIDATION = ValidationConfig(share=1e-12)
 VARIANTS = {
     "without thin strata": ActiveConfig(thin_share=0),
@@ -61,58 +55,8 @@ SEEDS, SEEDS_OF_ALL = 16, 8  # what looked best on the first seeds is checked on
 RANDOM = "stratified"
 CALIBRATED = {RANDOM, "uniform", "active", "the least certain alone"}
 RESAMPLED = 2_000
-Fields = dict[str, Any]
 Figures = dict[tuple[str, int], list[float]]  # by way and labels, one for each seed
 Gains = dict[str, npt.NDArray[np.float64]]  # by way, one for each seed
-
-
-@dataclass(frozen=True)
-class Task:
-    """A data set, what its positives are, and what its documents are sampled by."""
-
-    name: str
-    half: str  # "chosen on" or "reported"
-    file: str
-    kind: str
-    budgets: tuple[int, ...]
-    score: Callable[[Fields], int]
-    group: Callable[[Fields], str]
-    source: Callable[[Fields], str]
-    positive_score_min: int = 3
-
-
-def _page(row: Fields) -> str:
-    """A page of a crawl is a site of its own; other prose goes by its repository."""
-    return _own(row) if row["kind"] == "web" else str(row["repo"])
-
-
-def _own(row: Fields) -> str:
-    return hashlib.sha256(str(row["text"]).encode()).hexdigest()
-
-
-def _prose(row: Fields) -> int:
-    return sum(holds for holds, _ in judge_prose(row["text"]))
-
-
-TASKS = [
-    Task("code, teaching", "chosen on", CODE, "code", LARGE,
-         lambda r: 5 * (r["nature"] == "teaching"), lambda r: r["repo"],
-         lambda r: "tests" if "test" in r["path"] else "other"),
-    Task("code, rubric", "chosen on", CODE, "code", LARGE,
-         lambda r: sum(holds for holds, _ in judge_code(r["text"])), lambda r: r["repo"],
-         lambda r: r["nature"]),
-    Task("java", "chosen on", "labelled/java_readability_human.jsonl.gz", "code", SMALL,
-         lambda r: 5 * (float(r["score"]) >= 3.6), _own, lambda r: "java"),
-    Task("prose, textbook", "reported", PROSE, "web", LARGE,
-         lambda r: 5 * (r["kind"] == "textbook"), _page, lambda r: Path(r["path"]).suffix),
-    Task("prose, rubric", "reported", PROSE, "web", LARGE, _prose, _page, lambda r: r["kind"]),
-    Task("prose, rubric's best", "reported", PROSE, "web", LARGE, _prose, _page,
-         lambda r: r["kind"], 4),
-    Task("danish", "reported", "labelled/fineweb_c_danish_edu_human.jsonl.gz", "web", MIDDLE,
-         lambda r: 5 * (int(r["int_score"]) >= 1), _own, lambda r: "danish"),
-    Task("dclm", "reported", "labelled/dclm_human_quality.jsonl.gz", "web", SMALL,
-         lambda r: 5 * int(r["label"]), _own, lambda r: "dclm"),
-]  # fmt: skip
 
 
 def main() -> None:

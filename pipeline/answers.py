@@ -51,12 +51,8 @@ class Answers:
         )
         return {name: orjson.loads(answer) for name, answer in rows}
 
-    def put(self, request: str, answer: dict[str, Any]) -> None:
-        """Store an answer; it is on the disk when this returns."""
-        self.put_all([(request, answer)])
-
     def put_all(self, answers: Iterable[tuple[str, dict[str, Any]]]) -> None:
-        """Store answers in one commit."""
+        """Store answers in one commit; they are on the disk when this returns."""
         self._write([(name, orjson.dumps(answer)) for name, answer in answers])
 
     async def put_soon(self, request: str, answer: dict[str, Any]) -> None:

@@ -17,11 +17,11 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import orjson
 
+from pipeline.batch_notes import Sent, batches_out, name_teacher
 from pipeline.batch_provider import (
     ENDPOINT,
     FINAL,
@@ -42,24 +42,9 @@ from pipeline.teacher_config import BatchConfig
 if TYPE_CHECKING:
     from openai.types import Batch
 
-NOTE = "batch "  # begins the name of a batch's note; the hash of its file follows
 _QUEUE_IS_FULL = "token_limit_exceeded"  # OpenAI's code: too many tokens of the account's wait
 _FORGOTTEN_SECONDS = 2 * 86_400.0  # twice a batch's window: nothing comes of it any more
 _PATIENCE = 10  # times patience_seconds: nobody waits for a batch, and networks come back
-
-
-@dataclass
-class Sent:
-    """A batch as its note has it."""
-
-    teacher: str  # the model and the endpoint
-    digest: str  # salted, because the same requests sent again are another batch
-    requests: list[tuple[str, int, int, int]]  # name, most tokens of prompt and answer, likely ones
-    most_cost: float
-    file_id: str | None = None
-    batch_id: str | None = None
-    noted_at: float = 0.0  # time.time()
-    told: int = 0  # requests that the bar has counted
 
 
 async def ask_in_batches(
@@ -81,29 +66,6 @@ async def ask_in_batches(
             raise provider.stopped(str(error)) from None
 
 
-def check_none_is_out(sender: Sender) -> None:
-    """Raises InputError where a batch is out: asking at once would pay its requests twice."""
-    for sent in _noted(sender):
-        if sent.file_id is not None:
-            raise InputError(
-                sender.transport.stage,
-                f"the batch {sent.batch_id or sent.digest} is under way at "
-                f"{sender.transport.base_url}, and teacher.batch is null",
-                "set teacher.batch until it is done, or cancel it at the provider and run once "
-                "with teacher.batch, which keeps what it had",
-            )
-
-
-def _teacher(sender: Sender) -> str:
-    return f"{sender.config.model} at {sender.transport.base_url}"
-
-
-def _noted(sender: Sender) -> list[Sent]:
-    """The batches of this teacher that an earlier run left."""
-    sent = (Sent(**note) for note in sender.answers.noted_under(NOTE).values())
-    return [batch for batch in sent if batch.teacher == _teacher(sender)]
-
-
 class _Desk:
     """One pass, with the batches that are out."""
 
@@ -120,7 +82,7 @@ class _Desk:
 
     async def run(self, missing: Iterator[Request]) -> bool:
         """Send all that is missing, wait for it and for what was out before."""
-        for sent in _noted(self.sender):
+        for sent in batches_out(self.sender):
             await self._take_up(sent)
         while True:
             # once money is short, all must be settled first, or ever smaller files would follow
@@ -139,7 +101,7 @@ class _Desk:
         """The next file, as large as its limits and the cap allow; None where nothing is left."""
         config, most_bytes = self.sender.config, self.config.max_megabytes * 1e6
         lines: list[bytes] = []
-        sent, size = Sent(_teacher(self.sender), "", [], 0.0), 0
+        sent, size = Sent(name_teacher(self.sender), "", [], 0.0), 0
         while len(lines) < self.config.max_requests:
             request, self._kept = self._kept or next(missing, None), None
             if request is None:
@@ -166,15 +128,15 @@ class _Desk:
         """Note, upload, note, create, note: a killed run knows how far it came."""
         self.sender.purse.hold(sent.most_cost, written=False)
         sent.noted_at = time.time()
-        self._note(sent)
+        sent.note(self.sender)
         try:
             sent.file_id = await self.provider.upload(sent.digest, content)
-            self._note(sent)
+            sent.note(self.sender)
             sent.batch_id = await self.provider.create(sent.file_id, sent.digest)
         except InputError:  # refused: there is no such batch
-            self.sender.answers.forget(NOTE + sent.digest)
+            sent.forget(self.sender)
             raise
-        self._note(sent)
+        sent.note(self.sender)
         self.out.append(sent)
 
     async def _take_up(self, sent: Sent) -> None:
@@ -182,7 +144,7 @@ class _Desk:
         if sent.batch_id is None and sent.file_id is not None:
             sent.batch_id = await self.provider.find(sent.digest)
         if sent.batch_id is None:
-            self.sender.answers.forget(NOTE + sent.digest)
+            sent.forget(self.sender)
             return
         sent.told = 0
         self.sender.purse.hold(sent.most_cost, written=False)
@@ -229,7 +191,7 @@ class _Desk:
 
     def _drop(self, sent: Sent) -> None:
         self.sender.purse.release(sent.most_cost)
-        self.sender.answers.forget(NOTE + sent.digest)
+        sent.forget(self.sender)
         self.out.remove(sent)
 
     def _settle(self, sent: Sent, status: str, lines: list[bytes]) -> bool:
@@ -293,9 +255,6 @@ class _Desk:
         spent = self.sender.purse.spend
         self.advance(finished - sent.told, note=f"{spent.cost:.4f} {spent.currency}")
         sent.told = finished
-
-    def _note(self, sent: Sent) -> None:
-        self.sender.answers.note(NOTE + sent.digest, asdict(sent))
 
 
 def _line(request: Request) -> bytes:

@@ -10,9 +10,9 @@ no system message.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, Self
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import orjson
 
@@ -46,15 +46,6 @@ class Dialect:
     limit_field: str = "max_tokens"
     takes_temperature: bool = True
     takes_system: bool = True
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """What `to_json` gave."""
-        return cls(**fields)
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields, to be remembered."""
-        return asdict(self)
 
     def render(self, question: Question, model: str) -> bytes:
         """The body of the request, as it is sent and as it is hashed."""

@@ -14,13 +14,13 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow.parquet as pq
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from pipeline.active import ActiveConfig, choose_next
 from pipeline.config import Section
@@ -30,7 +30,7 @@ from pipeline.label_report import OPINIONS, Tally, queue_for_review, write_label
 from pipeline.ledger import Ledger
 from pipeline.manifest import sum_spends
 from pipeline.open_teacher import open_teacher
-from pipeline.opinions import Annotator, AnnotatorConfig, Desk, load_rubrics
+from pipeline.opinions import Annotator, AnnotatorConfig, Desk, make_annotators
 from pipeline.records import LABEL, OPINION, ROWS_PER_GROUP, read_rows, write_table
 from pipeline.rubrics import DEFAULTS, Kind
 from pipeline.sampling import Sample, draw_sample, read_candidates, split_of
@@ -82,14 +82,6 @@ class LabelConfig(Section):
         "least certain, and where strata are thin; null draws all of it at random.",
     )
 
-    @field_validator("annotators")
-    @classmethod
-    def _have_names_of_their_own(cls, given: list[AnnotatorConfig]) -> list[AnnotatorConfig]:
-        names = [annotator.name for annotator in given]
-        if len(set(names)) < len(names):
-            raise ValueError("each annotator needs a name of its own")
-        return given
-
 
 def label(place: Workplace) -> Outcome:
     """Sample, ask, and write `labels.parquet` and what it rests on."""
@@ -99,10 +91,11 @@ def label(place: Workplace) -> Outcome:
     desk = Desk(place, documents, config.text_budget_chars, config.max_answer_tokens)
     began = time.monotonic()
     with open_teacher(place, teacher_config) as teacher:
-        first = Annotator(teacher.name, load_rubrics(config.rubrics))
+        annotators = make_annotators(teacher, config.rubrics, config.again_share, config.annotators)
+        first = annotators[0]
         sample = _draw(desk, teacher, first, frozenset(humans))
         tally = Tally(first.name, {c.doc_id: c for c in sample.drawn}, humans)
-        opinions = tally.watch(_read_all(desk, teacher, first, sample))
+        opinions = tally.watch(_read_all(desk, teacher, annotators, sample))
         _write_sorted(place, opinions)
         spend = sum_spends([teacher.spend, *desk.other_spends])
     seconds = time.monotonic() - began
@@ -165,20 +158,14 @@ def _draw(desk: Desk, teacher: Teacher, first: Annotator, always: frozenset[str]
 
 
 def _read_all(
-    desk: Desk, teacher: Teacher, first: Annotator, sample: Sample
+    desk: Desk, teacher: Teacher, annotators: Sequence[Annotator], sample: Sample
 ) -> Iterator[dict[str, Any]]:
-    """The opinions of every annotator, the first one's first."""
-    config = desk.place.section(LabelConfig)
-    yield from desk.ask(teacher, first, sample.drawn)
-    if config.again_share is not None:
-        yield from desk.ask(teacher, first.again(config.again_share), sample.drawn)
-    for further in config.annotators:
-        rubrics = {**first.rubrics, **load_rubrics(further.rubrics)}
-        annotator = Annotator(further.name, rubrics, further.share)
-        if further.teacher is None:
+    """The opinions of every annotator."""
+    for annotator in annotators:
+        if annotator.teacher is None:
             yield from desk.ask(teacher, annotator, sample.drawn)
             continue
-        with open_teacher(desk.place, further.teacher) as other:
+        with open_teacher(desk.place, annotator.teacher) as other:
             yield from desk.ask(other, annotator, sample.drawn)
             desk.other_spends.append(other.spend)
 

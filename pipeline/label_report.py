@@ -16,12 +16,11 @@ import pyarrow.compute as pc
 from pipeline.agreement import measure_agreement
 from pipeline.human_labels import HumanLabel
 from pipeline.label_plots import plot_agreement, plot_labels, plot_unlabelled
-from pipeline.opinions import AGAIN
+from pipeline.opinions import AGAIN, HUMAN
 from pipeline.records import read_batches, read_rows
-from pipeline.review import ReviewItem, write_review_queue
+from pipeline.review import ReviewItem, most_disputed, write_review_queue
 from pipeline.sampling import Candidate
 
-HUMAN = "human"
 OPINIONS = "opinions.parquet"
 _EXCERPT_CHARS = 2_000
 
@@ -97,7 +96,10 @@ def write_label_report(out: Path, tally: Tally, seed: int) -> dict[str, Any]:
         "histogram_by_source": by_source,
         "agreement": {
             "alpha": agreement["alpha"],
-            "pairs": [{**pair, "confusion": None} for pair in agreement["pairs"]],
+            "pairs": [
+                {name: figure for name, figure in pair.items() if name != "confusion"}
+                for pair in agreement["pairs"]
+            ],
         },
         "unlabelled_by_annotator": reasons,
         "human_labels": used,
@@ -111,8 +113,7 @@ def queue_for_review(out: Path, tally: Tally, documents: Sequence[Path], size: i
     What a person has labelled is reviewed already.
     """
     items = [_item(c, tally) for c in tally.drawn.values() if c.doc_id not in tally.humans]
-    disputed = sorted((item for item in items if item.needs_review), key=lambda item: item.rank)
-    shown = {item.doc_id: item for item in disputed[:size]}
+    shown = {item.doc_id: item for item in most_disputed(items, size)}
     wanted = pa.array(sorted(shown), pa.string())
     for batch in read_batches(documents, ["doc_id", "url_or_path", "text"]):
         for row in batch.filter(pc.is_in(batch["doc_id"], value_set=wanted)).to_pylist():

@@ -22,16 +22,15 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import InputError, StageError
+from pipeline.loopback import listen_for_parent
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -94,8 +93,10 @@ def _base_url(stage: str, gguf: Path, said: bytes, log: Path) -> str:
             connection.close()
     except TimeoutError:
         raise StageError(
-            stage, f"llama.cpp has not loaded {str(gguf)!r} within {START_SECONDS} s",
-            f"it last said: {_last_words(log)}",
+            stage,
+            f"llama.cpp has not loaded {str(gguf)!r} within {START_SECONDS} s "
+            f"(it last said: {_last_words(log)})",
+            "run it again, now that the disk has read the file, or take a smaller model",
         ) from None  # fmt: skip
     except (OSError, http.client.HTTPException, ValueError):
         raise StageError(
@@ -113,16 +114,7 @@ def _last_words(log: Path) -> str:
 
 def serve(gguf: Path, context_tokens: int, threads: int | None) -> None:
     """Listen on a free port of loopback, say which, and end when standard input ends."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else 40 ms a request
-
-    def end_with_parent() -> None:
-        os.read(sys.stdin.fileno(), 1)
-        os._exit(0)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    sys.stdout.write(json.dumps({"port": listener.getsockname()[1]}) + "\n")
-    sys.stdout.flush()
+    listener = listen_for_parent()
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what llama.cpp prints belongs in the log
 
     import uvicorn

@@ -57,15 +57,11 @@ class Spend(BaseModel):
 
 
 def sum_spends(spends: Sequence[Spend]) -> Spend:
-    """All of them together. Raises InputError where their currencies differ."""
-    currencies = sorted({spend.currency for spend in spends})
-    if len(currencies) > 1:
-        raise InputError(
-            "teacher", f"prices in {' and '.join(currencies)}", "give all prices in one currency"
-        )
+    """All of them together; they are in one currency."""
+    (currency,) = {spend.currency for spend in spends}
     counts = [name for name in Spend.model_fields if name != "currency"]
     sums = {name: sum(getattr(spend, name) for spend in spends) for name in counts}
-    return Spend(currency=currencies[0], **sums)
+    return Spend(currency=currency, **sums)
 
 
 class Manifest(BaseModel):

@@ -25,7 +25,7 @@ def open_teacher(place: Workplace, config: TeacherConfig) -> Iterator[Teacher]:
         if config.base_url is not None:
             yield Teacher(place.stage, config, config.base_url, answers)
         elif config.gguf is not None:
-            log = place.scratch / "llama.log"
+            log = place.scratch / f"{config.gguf.stem}.log"  # there may be two of them
             started = started_llama(place.stage, config.gguf, config.context_tokens, None, log)
             url = stack.enter_context(started)
             # the file's content is in every request's hash: another model is asked anew

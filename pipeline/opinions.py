@@ -30,6 +30,7 @@ from pipeline.teacher import Teacher
 from pipeline.teacher_config import TeacherConfig
 
 AGAIN = ", again"  # ends the name of a second reading
+HUMAN = "human"  # the name of people among the annotators
 
 
 class AnnotatorConfig(Section):
@@ -53,7 +54,7 @@ class Annotator:
     rubrics: Mapping[str, Rubric]
     share: float = 1.0
     view: int = 0
-    teacher: TeacherConfig | None = None
+    teacher: TeacherConfig | None = None  # null: the first annotator's
 
     def again(self, share: float) -> Annotator:
         """The same one, reading a share of the documents again in another window."""
@@ -76,6 +77,38 @@ def load_rubrics(names: Mapping[Kind, str]) -> dict[str, Rubric]:
                 "correct label.rubrics, or say kind: any in the rubric",
             )
     return rubrics
+
+
+def make_annotators(
+    teacher: Teacher, rubrics: Mapping[Kind, str], again_share: float | None,
+    further: Sequence[AnnotatorConfig],
+) -> list[Annotator]:  # fmt: skip
+    """The first annotator, its second reading, and the further ones.
+
+    Raises InputError for what the recipe gets wrong, before anything is asked: a rubric that cannot
+    be had, a name that is taken, prices in another currency.
+    """
+    first = Annotator(teacher.name, load_rubrics(rubrics))
+    annotators = [first] + ([first.again(again_share)] if again_share is not None else [])
+    for one in further:
+        taken = {HUMAN, *(annotator.name for annotator in annotators)}
+        if one.name in taken or one.name.endswith(AGAIN):
+            raise InputError(
+                "label",
+                f"the name {one.name!r} of an annotator is taken",
+                "give each of label.annotators a name of its own",
+            )
+        currency = one.teacher.prices.currency if one.teacher else teacher.spend.currency
+        if currency != teacher.spend.currency:
+            raise InputError(
+                "label",
+                f"{one.name!r} has prices in {currency}, and the teacher in "
+                f"{teacher.spend.currency}",
+                "give all prices in one currency",
+            )
+        own = {**first.rubrics, **load_rubrics(one.rubrics)}
+        annotators.append(Annotator(one.name, own, one.share, teacher=one.teacher))
+    return annotators
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import csv
 import json
 import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,18 @@ class ReviewItem:
         return [score for score in self.scores.values() if score is not None]
 
 
+def most_disputed(items: Iterable[ReviewItem], size: int) -> list[ReviewItem]:
+    """The first `size` of those that need review, the largest disagreement first."""
+    return sorted((item for item in items if item.needs_review), key=lambda item: item.rank)[:size]
+
+
 def write_review_queue(folder: Path, items: Sequence[ReviewItem], size: int) -> int:
     """Write review.csv and review.jsonl, the first `size` that need review; returns how many.
 
     The CSV is safe to open in a spreadsheet: an apostrophe stands before what would be a formula,
     or a number in the place of an id. The JSONL has every text as it is.
     """
-    chosen = sorted((item for item in items if item.needs_review), key=lambda item: item.rank)
-    rows = [_row(item) for item in chosen[:size]]
+    rows = [_row(item) for item in most_disputed(items, size)]
     with (folder / "review.jsonl").open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     # the byte order mark tells a spreadsheet that it is UTF-8

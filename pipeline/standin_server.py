@@ -11,16 +11,14 @@ ends with it: its standard input is a pipe that only the run holds.
 from __future__ import annotations
 
 import json
-import os
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import StageError
+from pipeline.loopback import listen_for_parent
 from pipeline.rubrics import SCHEMA_NAME
 from pipeline.teacher_config import STANDIN_MODEL
 
@@ -106,18 +104,8 @@ def serve() -> None:
     """Listen on a free port of loopback, say which, and end when standard input ends."""
     import uvicorn
 
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # 40 ms less a request
     server = uvicorn.Server(uvicorn.Config(make_app(), log_level="error", access_log=False))
-
-    def end_with_parent() -> None:
-        os.read(sys.stdin.fileno(), 1)
-        os._exit(0)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
-    sys.stdout.write(json.dumps({"port": listener.getsockname()[1]}) + "\n")
-    sys.stdout.flush()
-    server.run(sockets=[listener])
+    server.run(sockets=[listen_for_parent()])
 
 
 @contextmanager

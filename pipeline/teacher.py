@@ -12,10 +12,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from itertools import islice
 from typing import Any
 
 from pipeline.answers import Answers
+from pipeline.batch_notes import check_none_is_out
 from pipeline.completion import usage_of
 from pipeline.dialect import PROBE, Dialect, NoDialectError, Request, find_dialect
 from pipeline.errors import InputError, StageError, StoppedError
@@ -127,8 +129,6 @@ class Teacher:
     async def _ask_missing(
         self, questions: Iterable[Question], advance: Callable[..., None]
     ) -> None:
-        from pipeline.batch_api import check_none_is_out
-
         config, answers = self.config, self.answers
         async with open_transport(self.stage, config, self.base_url, answers) as transport:
             sender = Sender(config, transport, answers, self._purse, Pace(config), self._given_up)
@@ -230,7 +230,7 @@ class Teacher:
                     raise self._unusable(error) from None
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
         self.answers.note(self._probes_note, sorted(set(probes)))
-        self.answers.note(self._dialect_note, found.to_json())
+        self.answers.note(self._dialect_note, asdict(found))
         return found
 
     def _unusable(self, error: NoDialectError) -> StageError:
@@ -246,7 +246,7 @@ class Teacher:
         if self.config.structured_output != "auto":
             return Dialect(self.config.structured_output)
         noted = self.answers.noted(self._dialect_note)
-        return Dialect.from_json(noted) if noted else None
+        return Dialect(**noted) if noted else None
 
     @property
     def _dialect_note(self) -> str:

@@ -56,7 +56,7 @@ class Transport:
     ) -> None:
         self.stage, self.config, self.base_url = stage, config, base_url
         self._session = session
-        self.key = read_key(stage, config)
+        self.key = _read_key(stage, config)
         self._seen = _seen(self.key) if self.key else None
         self._headers = {"Content-Type": "application/json"}
         if self.key:
@@ -85,37 +85,36 @@ class Transport:
         if response.status == 200:
             # some gateways repeat what they were sent, and answers end in the labels
             return self._seen.sub(b"[key]", said) if self._seen else said
-        self._raise_for(response.status, response.headers, said)
-        raise AssertionError("every status is handled")
+        raise self._error_of(response.status, response.headers, said)
 
     def scrub(self, words: str) -> str:
         """The words without the key."""
         return self._seen.sub(b"[key]", words.encode()).decode() if self._seen else words
 
-    def _raise_for(self, status: int, headers: Mapping[str, str], said: bytes) -> None:
+    def _error_of(self, status: int, headers: Mapping[str, str], said: bytes) -> Exception:
         words = self.scrub(said.decode("utf-8", "replace"))
         if status in _REFUSED_KEY:
-            raise InputError(
+            return InputError(
                 self.stage,
                 f"the teacher at {self.base_url} refuses the key ({status})",
                 f"check the environment variable {self.config.key_variable!r}",
             )
         if status == 404:
-            raise InputError(
+            return InputError(
                 self.stage,
                 f"the teacher at {self.base_url} does not know {self.config.model!r}",
                 "correct teacher.model or teacher.base_url",
             )
         if status == 402 or (status == 429 and "insufficient_quota" in words):
-            raise StoppedError(
+            return StoppedError(
                 self.stage,
                 f"the account at {self.base_url} is empty ({status})",
                 "fill it; finished answers are kept, the same command goes on from here",
             )
         if status in _PUSHED_BACK or status in _OTHER_TIME or status >= 500:
             problem = "rate_limited" if status == 429 else "server_error"
-            raise BusyError(problem, status in _PUSHED_BACK, _retry_after(headers))
-        raise RejectedError(f"refused_by_server_{status}", words[:500])
+            return BusyError(problem, status in _PUSHED_BACK, _retry_after(headers))
+        return RejectedError(f"refused_by_server_{status}", words[:500])
 
 
 def _seen(key: str) -> re.Pattern[bytes]:
@@ -130,7 +129,7 @@ def _seen(key: str) -> re.Pattern[bytes]:
     return re.compile(b"".join(map(spelt, key.encode())))
 
 
-def read_key(stage: str, config: TeacherConfig) -> str | None:
+def _read_key(stage: str, config: TeacherConfig) -> str | None:
     """The teacher's key. Raises InputError where the recipe names a variable that is not set."""
     variable = config.key_variable
     key = secret(variable) if variable else None

@@ -261,7 +261,7 @@ def test_a_file_that_was_cut_off_fails_in_the_words_of_llama_cpp(gguf, tmp_path,
 def test_a_server_that_does_not_answer_in_time_is_given_up(gguf, tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.local_teacher.START_SECONDS", 0.01)
     with (
-        pytest.raises(StageError, match=r"has not loaded '.*' within 0\.01 s; it last said: "),
+        pytest.raises(StageError, match=r"has not loaded '.*' within 0\.01 s \(it last said: "),
         started_llama("label", gguf, 512, 1, tmp_path / "log"),
     ):
         pass

@@ -77,7 +77,7 @@ class Books:
                     raise LostError
                 if what == "land":
                     self.landed += tokens
-                    answers.put(name, {"tokens": tokens})
+                    answers.put_all([(name, {"tokens": tokens})])
                     for cached in (False, True):  # counted once, however often it is used
                         purse.pay(name, Usage(0, tokens, 0, False), (0, 0), cached)
         except CapReachedError:
