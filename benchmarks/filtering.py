@@ -1,176 +1,188 @@
-"""How fast the filter is, against datatrove's own read -> write with no filter at all (the floor).
+"""Reading, scoring and writing, against reading and writing alone, and against other filters.
 
     python -m benchmarks.filtering [--quick] [--json FILE]
 
-The documents are this interpreter's library and its packages, cut into pieces of a few kilobytes
-at blank lines; every piece is kept, so that everything read is written too. The forest is a real
-one: 200 trees trained on labels of the stand-in's rubric. All contenders run in this process, after
-a warm-up, in turn: start-up is not in the figures.
+The corpus is real text of this machine: the interpreter's library and its packages, in pieces of
+about 4 kB, Parquet to Parquet, every row kept. The filter is a forest of 200 trees on the default
+features. All contenders run in one process pinned to one core, after a warm-up, in turn: start-up
+is not in the figures but has a row of its own. Scores of the compiled walk, of ONNX Runtime and of
+scikit-learn are compared row by row before anything is timed.
 """
 
 from __future__ import annotations
 
-import shutil
-import sysconfig
+import os
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.filter_corpus import pieces, train
+from benchmarks.filter_peers import ForestFilter, copy, fasttext_filter, onnx_votes
+from benchmarks.filter_scaling import peak_mib, speed_up
 from benchmarks.measured import Row, arguments, medians, report
-from classifiers.calibration import Calibration
-from classifiers.embedding import WordEmbedding, pool
-from classifiers.features import Features, dense_features
-from classifiers.forest import TOP_SCORE, FilterForest, to_onnx
-from classifiers.scorer import Forest, Scorer
+from classifiers.embedding import WordEmbedding
+from classifiers.forest import FilterForest, Matrix
+from classifiers.scorer import Scorer
 from classifiers.structure import Structure
-from classifiers.threshold import Decision
-from pipeline.apply_filter import FilterShard
-from pipeline.ingest import Unusable, read_text
-from pipeline.records import DOCUMENT, make_doc_id, read_batches, write_table
+from pipeline.filter_shard import FilterShard
+from pipeline.records import DOCUMENT, read_batches, write_table
 from pipeline.standin_code import judge_code
 
-PIECE_BYTES = 4_000
 LABELS = 1_500
+ALONE = 200  # documents given to scikit-learn one at a time; its time is scaled up
+TOKENS_PER_BYTE = 1 / 4  # English and code, byte-level BPE of about 50,000 entries
+TRILLION = 1e12
 
 
 def main() -> None:
     """Build the corpus and the filter, then measure."""
     options = arguments(__doc__)
-    wanted, rounds = (6_000, 3) if options.quick else (60_000, 3)
+    wanted, rounds, longer = (6_000, 3, 4) if options.quick else (60_000, 5, 17)
     with tempfile.TemporaryDirectory(prefix="primer-filtering-") as name:
         home = Path(name)
         corpus = home / "corpus.parquet"
-        documents = write_table(corpus, _pieces(wanted), DOCUMENT)
+        write_table(corpus, pieces(wanted), DOCUMENT)
         texts = pa.concat_arrays([batch["text"] for batch in read_batches([corpus], ["text"])])
-        scorer, model, columns = _train(texts.slice(0, LABELS))
+        scorer, model = train(texts.slice(0, LABELS))
         scorer.save(home, {})
-        rows = _measure_parts(scorer, model, columns, texts, rounds)
-        rows += _measure_whole(home, corpus, documents, rounds)
+        columns = scorer.features.transform(texts, pa.array(["code"] * len(texts)))
+        rows = [_disagreement(scorer, model, columns[:10_000]), _start_up(home)]
+        with _one_core():
+            rows += _measure_parts(scorer, model, columns, texts, rounds)
+            rows += _measure_whole(home, corpus, texts, scorer, model, rounds)
+        ratio = speed_up(home, corpus, home, rounds)
+        rows.append(Row("two workers against one", ratio, "times as fast", 1.8, "min"))
+        (few, low), (many, high) = (peak_mib(home, corpus, home, n) for n in (1, longer))
+        unit = f"of the peak at {few:,} documents ({low:,.0f} MiB)"
+        rows.append(Row(f"peak memory at {many:,} documents", high / low, unit, 1.1))
     report(rows, options.json)
 
 
-def _pieces(wanted: int) -> Iterator[dict[str, Any]]:
-    """Documents of about PIECE_BYTES, spread over the files so that no package has them all."""
-    paths = sysconfig.get_paths()
-    files = sorted(Path(paths["stdlib"]).rglob("*.py")) + sorted(Path(paths["purelib"]).rglob("*"))
-    files = [f for f in dict.fromkeys(files) if f.suffix in {".py", ".md", ".rst", ".txt"}]
-    order = np.random.default_rng(4).permutation(len(files))
-    made = 0
-    for i in order:
-        try:
-            text = read_text(files[i], 1_000_000)
-        except Unusable:
-            continue
-        piece = ""
-        for part in text.split("\n\n"):
-            piece += part + "\n\n"
-            if len(piece) >= PIECE_BYTES:
-                yield _document(piece, files[i], made)
-                made, piece = made + 1, ""
-                if made == wanted:
-                    return
+@contextmanager
+def _one_core() -> Iterator[None]:
+    """Threads of Arrow, BLAS or ONNX Runtime may not help anyone."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
 
 
-def _document(text: str, path: Path, number: int) -> dict[str, Any]:
-    kind = "code" if path.suffix == ".py" else "web"
-    address = f"{path.name}#{number}"
-    return {
-        "doc_id": make_doc_id("bench", address, text), "text": text, "kind": kind,
-        "source": "bench", "group": path.parent.name, "url_or_path": address, "licence": None,
-        "language": None, "origin": "human", "metadata": "{}",
-    }  # fmt: skip
+def _disagreement(scorer: Scorer, model: FilterForest, columns: Matrix) -> Row:
+    """Documents that the three engines of one forest would not all keep, at its median score."""
+    positive = model.forest_.classes_ >= scorer.positive_score_min
+    ours = scorer.forest.walk.weigh(columns, positive[:, None].astype(float))[:, 0]
+    others = [onnx_votes(scorer.forest.onnx)(columns), model.forest_.predict_proba(columns)]
+    cut = np.nextafter(np.float32(np.median(ours)), np.float32(1))
+    kept = [ours >= cut, *(votes[:, positive].sum(axis=1) >= cut for votes in others)]
+    differ = int(np.sum(~np.all(kept, axis=0) & np.any(kept, axis=0)))
+    unit = f"of {len(columns):,} documents, against ONNX Runtime and scikit-learn"
+    return Row("decisions that differ", differ, unit, 0)
 
 
-def _train(texts: pa.Array) -> tuple[Scorer, FilterForest, np.ndarray[Any, Any]]:
-    """A scorer that keeps everything, and the forest with the columns it was trained on."""
-    scores = np.array([sum(holds for holds, _ in judge_code(t)) for t in texts.to_pylist()])
-    kinds = pa.array(["code"] * len(texts))
-    embedding = WordEmbedding().fit(texts)
-    x, bags = dense_features(embedding, texts, kinds), embedding.bags(texts)
-    groups = np.array([str(i % 50) for i in range(len(texts))], object)
-    model = FilterForest().fit(x, bags, scores, groups)
-    table = np.column_stack([embedding.table_, model.lexical_])
-    whole = (Calibration().fit(np.array([0.0, 1.0]), [0, 1]),
-             Calibration(TOP_SCORE).fit(np.array([0.0, 5.0]), [0, 5]))  # fmt: skip
-    scorer = Scorer(
-        Forest.open(to_onnx(model.forest_)), Features(embedding.idf_, table),
-        model.forest_.classes_, 3, whole, Decision("score", 0.0),
-    )  # fmt: skip
-    return scorer, model, model.columns(x, bags)
+def _start_up(model: Path) -> Row:
+    """Seconds of a new process until its first score."""
+    script = (
+        "import sys, pyarrow as pa; from classifiers.scorer import Scorer; "
+        "Scorer.open(sys.argv[1]).score(pa.array(['a b']), pa.array(['web']))"
+    )
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", script, str(model)], check=True)
+    return Row("start-up of a worker", time.perf_counter() - began, "s")
 
 
 def _measure_parts(
-    scorer: Scorer, model: FilterForest, columns: np.ndarray[Any, Any], texts: pa.Array,
-    rounds: int,
-) -> list[Row]:  # fmt: skip
+    scorer: Scorer, model: FilterForest, columns: Matrix, texts: pa.Array, rounds: int
+) -> list[Row]:
     """The passes of scoring, each by itself, on one core."""
-    megabytes = texts.nbytes / 1e6
-    many = np.resize(columns, (8_192, columns.shape[1]))
-    sample = texts.slice(0, 2_000)
-    contenders = {
-        "structure": lambda: Structure().transform(texts),
-        "pool": lambda: pool(texts, scorer.features.idf, scorer.features.table),
-        "onnx": lambda: scorer.forest.votes(many),
-        "scikit-learn": lambda: model.forest_.predict_proba(many),
-        "embedding": lambda: WordEmbedding().fit(sample),
+    megabytes, kinds = texts.nbytes / 1e6, pa.array(["code"] * len(texts))
+    many, sample = columns[:8_192], texts.slice(0, 2_000)
+    run_onnx = onnx_votes(scorer.forest.onnx)
+    values = np.column_stack([np.ones(len(scorer.classes)), scorer.classes]).astype(float)
+    took = seconds_of(
+        {
+            "features": lambda: scorer.features.transform(texts, kinds),
+            "structure": lambda: Structure().transform(texts),
+            "walk": lambda: scorer.forest.walk.weigh(many, values),
+            "onnx": lambda: run_onnx(many),
+            "scikit-learn": lambda: model.forest_.predict_proba(many),
+            "embedding": lambda: WordEmbedding().fit(sample),
+        },
+        rounds,
+    )
+    peers = {
+        "ONNX Runtime": len(many) / took["onnx"],
+        "scikit-learn": len(many) / took["scikit-learn"],
     }
-    for work in contenders.values():
-        work()
-    took = {name: seconds for name, (seconds, _) in medians(contenders, rounds).items()}
-    trees = {"scikit-learn, one thread": len(many) / took["scikit-learn"]}
     return [
-        Row("structural numbers", megabytes / took["structure"], "MB/s"),
-        Row("words pooled over the embedding", megabytes / took["pool"], "MB/s"),
-        Row("forest in ONNX Runtime, 200 trees", len(many) / took["onnx"], "rows/s", peers=trees),
+        Row("all features", megabytes / took["features"], "MB/s"),
+        Row("structural numbers alone", megabytes / took["structure"], "MB/s"),
+        Row("forest, 200 trees", len(many) / took["walk"], "rows/s", peers=peers),
         Row(f"embedding trained on {sample.nbytes / 1e6:.0f} MB", took["embedding"], "s"),
     ]
 
 
-def _measure_whole(home: Path, corpus: Path, documents: int, rounds: int) -> list[Row]:
-    """Read -> score -> write against read -> write."""
-    from datatrove.pipeline.readers import ParquetReader
-    from datatrove.pipeline.writers import ParquetWriter
-    from datatrove.utils.logging import logger
-
-    logger.disable("datatrove")
-    out, tallies = home / "out", home / "tallies"
-    for folder in (out / "scores", out / "kept", tallies):
+def _measure_whole(
+    home: Path, corpus: Path, texts: pa.Array, scorer: Scorer, model: FilterForest, rounds: int
+) -> list[Row]:
+    """Read -> score -> write against read -> write, and against other filters between them."""
+    out, documents = home / "out", len(texts)
+    for folder in (out / "scores", out / "kept", home / "tallies"):
         folder.mkdir(parents=True, exist_ok=True)
+    labels = np.array([sum(h for h, _ in judge_code(t.as_py())) >= 3 for t in texts[:LABELS]])
+    by_fasttext = fasttext_filter(texts[:LABELS], labels, home)
+    batched = ForestFilter(scorer.features, model.forest_)
+    alone = ForestFilter(scorer.features, model.forest_, batch_size=1)
+    few = min(ALONE, documents)
+    took = seconds_of(
+        {
+            "ours": lambda: FilterShard(home, (corpus,), out, home / "tallies")(0, 1),
+            "floor": lambda: copy(corpus, home / "floor"),
+            "arrow": lambda: _copy_with_arrow(corpus, home / "arrow.parquet"),
+            "fastText": lambda: copy(corpus, home / "fasttext", by_fasttext),
+            "batched": lambda: copy(corpus, home / "batched", batched),
+            "alone": lambda: copy(corpus, home / "alone", alone, limit=few),
+        },
+        rounds,
+    )
+    took["alone"] *= documents / few
+    peers = {
+        "pyarrow read -> write, no filter": took["arrow"],
+        "datatrove's FastTextClassifierFilter": took["fastText"],
+        "scikit-learn in batches in a datatrove filter": took["batched"],
+        "scikit-learn document by document": took["alone"],
+    }
+    ratios = {name: seconds / took["floor"] for name, seconds in peers.items()}
+    ratio = took["ours"] / took["floor"]
+    tokens_per_core_h = texts.nbytes * TOKENS_PER_BYTE / took["ours"] * 3_600
+    return [
+        Row("read, score, write: ratio to datatrove's read, write", ratio, "", 0.7, peers=ratios),
+        Row("datatrove's fastText filter over ours", took["fastText"] / took["ours"], "", 4, "min"),
+        Row("read, score, write", documents / took["ours"], "documents/s"),
+        Row("read, score, write", texts.nbytes / 1e6 / took["ours"], "MB/s"),
+        Row("1 trillion tokens, projected", TRILLION / tokens_per_core_h, "core hours"),
+        Row("15 trillion tokens, projected", 15 * TRILLION / tokens_per_core_h, "core hours"),
+    ]
 
-    def ours() -> None:
-        FilterShard(home, (corpus,), out, tallies)(0, 1)
 
-    def floor() -> None:
-        shutil.rmtree(home / "floor", ignore_errors=True)
-        reader = ParquetReader(
-            str(corpus.parent), glob_pattern=corpus.name, text_key="text", id_key="doc_id",
-            doc_progress=False, file_progress=False,
-        )  # fmt: skip
-        writer = ParquetWriter(str(home / "floor"), compression="zstd")
-        for _ in writer(reader(None, 0, 1), 0, 1):
-            pass
+def _copy_with_arrow(source: Path, target: Path) -> None:
+    with pq.ParquetWriter(target, DOCUMENT, compression="zstd") as writer:
+        for batch in read_batches([source]):
+            writer.write_batch(batch)
 
-    def arrow() -> None:
-        with pq.ParquetWriter(home / "arrow.parquet", DOCUMENT, compression="zstd") as writer:
-            for batch in read_batches([corpus]):
-                writer.write_batch(batch)
 
-    contenders = {"ours": ours, "floor": floor, "arrow": arrow}
+def seconds_of(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The median of each, run in turn after a warm-up."""
     for work in contenders.values():
         work()
-    took = medians(contenders, rounds)
-    ratio = took["ours"][0] / took["floor"][0]
-    peers = {"pyarrow read -> write, no filter": took["arrow"][0] / took["floor"][0]}
-    return [
-        Row("read, score, write: ratio to datatrove's read, write", ratio, "", peers=peers),
-        Row("read, score, write", documents / took["ours"][0], "documents/s"),
-        Row("spread of the three rounds", took["ours"][1], "of the median"),
-    ]
+    return {name: seconds for name, (seconds, _) in medians(contenders, rounds).items()}
 
 
 if __name__ == "__main__":

@@ -32,20 +32,8 @@ def text_buffers(
     wide = texts.cast(pa.large_string())
     if wide.null_count:
         wide = wide.fill_null("")
-    if len(wide) == 0:
-        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
     _, offsets, content = wide.buffers()
-    starts = np.frombuffer(offsets, np.int64, len(wide) + 1, wide.offset * 8)
+    # Arrow may leave out the offsets of no strings. All arrays are read-only, so that numba
+    # compiles a loop over them once.
+    starts = np.frombuffer(offsets or bytes(8), np.int64, len(wide) + 1, wide.offset * 8)
     return np.frombuffer(content or b"", np.uint8), starts
-
-
-def fnv(word: str) -> int:
-    """FNV-1a of a word's bytes, 32 bits, as the compiled loops work it out.
-
-    Upper and lower case fall together: `| 32` costs one instruction, and the few other bytes that
-    it merges do no harm to a hash.
-    """
-    hashed = 0x811C9DC5
-    for byte in word.encode():
-        hashed = ((hashed ^ (byte | 32)) * 0x01000193) & 0xFFFFFFFF
-    return hashed

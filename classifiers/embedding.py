@@ -1,18 +1,16 @@
-"""A word embedding trained on the corpus itself, and pooled over documents by a compiled loop.
+"""A word embedding trained on the corpus itself, and pooled over documents as they are counted.
 
 Training: documents are bags of distinct words, hashed into buckets, weighted by inverse document
 frequency and cut to a few axes by a truncated SVD (latent semantic analysis). What is learned is
 one float32 table with a row per bucket, so a document's vector is a sum of rows, and the same loop
-serves training and scoring. docs/filter.md says what it brings.
+serves training and scoring. The words come from `classifiers.counting`, which has to find them
+anyway. docs/filter.md says what it costs and brings.
 
-What it costs: a tenth of a second to train on 9 MB, then about 250 MB/s on one core.
 Source: Deerwester et al., "Indexing by Latent Semantic Analysis" (1990); Weinberger et al.,
 "Feature Hashing for Large Scale Multitask Learning" (2009).
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,73 +20,10 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from classifiers.arrow_text import compiled, text_buffers
-from classifiers.tally import is_word
+from classifiers.features import axis_names
+from classifiers.reading import pooled, read_texts, weighted_rows
 
 Table = npt.NDArray[np.float32]
-
-
-@compiled
-def distinct_words(data: Any, start: int, end: int, seen: Any, mark: int, found: Any) -> int:
-    """Write the buckets of a document's distinct words to `found`, and return how many.
-
-    `seen` is int64[buckets]: the mark of the last document in which a bucket was met.
-    """
-    hashed, length, count = np.int64(0x811C9DC5), 0, 0
-    for i in range(start, end + 1):
-        if i < end and is_word(data[i]):
-            hashed = ((hashed ^ (data[i] | 32)) * 0x01000193) & 0xFFFFFFFF
-            length += 1
-        elif length:
-            bucket = hashed % len(seen)
-            if seen[bucket] != mark:
-                seen[bucket] = mark
-                found[count] = bucket
-                count += 1
-            hashed, length = np.int64(0x811C9DC5), 0
-    return count
-
-
-@compiled
-def _bags(data: Any, offsets: Any, buckets: int, ends: Any, indices: Any) -> int:
-    """The distinct words of all documents, one after another; returns how many in all."""
-    seen, found = np.full(buckets, -1, np.int64), np.zeros(buckets, np.int64)
-    total = 0
-    for document in range(len(offsets) - 1):
-        count = distinct_words(
-            data, offsets[document], offsets[document + 1], seen, document, found
-        )
-        indices[total : total + count] = found[:count]
-        total += count
-        ends[document + 1] = total
-    return total
-
-
-@compiled
-def _pool(data: Any, offsets: Any, idf: Any, table: Any, out: Any) -> None:
-    """Add the rows of each document's distinct words, idf-weighted, at unit length of the bag."""
-    seen, found = np.full(len(idf), -1, np.int64), np.zeros(len(idf), np.int64)
-    for document in range(len(offsets) - 1):
-        count = distinct_words(
-            data, offsets[document], offsets[document + 1], seen, document, found
-        )
-        squares = np.float32(0)
-        row = out[document]
-        for k in range(count):
-            weight = idf[found[k]]
-            squares += weight * weight
-            for axis in range(table.shape[1]):
-                row[axis] += weight * table[found[k], axis]
-        if squares > 0:
-            row /= np.sqrt(squares)
-
-
-def pool(texts: pa.Array, idf: Table, table: Table) -> Table:
-    """float32[N, axes]: each document's idf-weighted unit bag of words times the table."""
-    data, offsets = text_buffers(texts)
-    out = np.zeros((len(texts), table.shape[1]), np.float32)
-    _pool(data, offsets, idf, np.ascontiguousarray(table), out)
-    return out
 
 
 class WordEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sklearn has no types
@@ -116,22 +51,22 @@ class WordEmbedding(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # s
         return self
 
     def transform(self, texts: pa.Array) -> Table:
-        return pool(texts, self.idf_, self.table_)
+        rows = weighted_rows(self.idf_, self.table_)
+        return pooled(read_texts(texts, rows).sums, self.dimensions)
 
     def bags(self, texts: pa.Array) -> csr_matrix:
         """The documents before the cut to a few axes: float32[N, buckets], rows of unit length."""
         return self._weigh(self._counts(texts))
 
     def get_feature_names_out(self, input_features: None = None) -> npt.NDArray[np.object_]:
-        return np.array([f"word_axis_{i:02}" for i in range(self.dimensions)], dtype=object)
+        return np.array(axis_names(self.dimensions), dtype=object)
 
     def _counts(self, texts: pa.Array) -> csr_matrix:
-        data, offsets = text_buffers(texts)
-        lengths = np.minimum(np.diff(offsets) // 2 + 1, self.buckets)  # a word and a blank: 2 bytes
-        indices = np.zeros(int(lengths.sum()), np.int32)
-        ends = np.zeros(len(offsets), np.int64)
-        total = _bags(data, offsets, self.buckets, ends, indices)
-        found = (np.ones(total, np.float32), indices[:total], ends)
+        none = np.zeros((self.buckets, 0), np.float32)
+        reading = read_texts(texts, none, list_words=True)
+        total = int(reading.ends[-1])
+        ones = np.ones(total, np.float32)
+        found = (ones, reading.buckets[:total], reading.ends)
         return csr_matrix(found, shape=(len(texts), self.buckets))
 
     def _weigh(self, bags: csr_matrix) -> csr_matrix:

@@ -12,30 +12,43 @@ import hashlib
 import io
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from classifiers.embedding import WordEmbedding, pool
-from classifiers.structure import SHARES, Structure
+from classifiers.reading import pooled, read_texts, weighted_rows
+from classifiers.shares import SHARES, shares_of
+
+if TYPE_CHECKING:
+    from classifiers.embedding import WordEmbedding
 
 RECIPE = "recipe.json"
-RECIPE_FORMAT = 1
+RECIPE_FORMAT = 2
+HASH = (
+    "h = ((h >> 32) ^ h ^ part) * 0x9E3779B97F4A7C15 modulo 2**64, from h = 0, over the word in "
+    "parts of eight bytes, little-endian, each byte | 32; its row is (h >> 32) * rows >> 32"
+)
 Matrix = npt.NDArray[np.float32]
 
 
 def dense_features(embedding: WordEmbedding, texts: pa.Array, kinds: pa.Array) -> Matrix:
     """float32[N, F]: every feature but `lexical`, which the forest's own training makes."""
-    return _stack(texts, kinds, embedding.transform(texts))
+    return Features(embedding.idf_, embedding.table_).transform(texts, kinds)
 
 
 def feature_names(dimensions: int) -> list[str]:
     """The names of the forest's columns, in order."""
-    axes = WordEmbedding(dimensions).get_feature_names_out()
-    return ["is_code", *SHARES, *axes, "lexical"]
+    return ["is_code", *SHARES, *axis_names(dimensions), "lexical"]
+
+
+def axis_names(dimensions: int) -> list[str]:
+    """The names of the word embedding's axes."""
+    return [f"word_axis_{i:02}" for i in range(dimensions)]
 
 
 @dataclass(frozen=True)
@@ -47,7 +60,14 @@ class Features:
 
     def transform(self, texts: pa.Array, kinds: pa.Array) -> Matrix:
         """float32[N, F + 1], in the order of `names`."""
-        return _stack(texts, kinds, pool(texts, self.idf, self.table))
+        reading = read_texts(texts, self._rows)
+        words = pooled(reading.sums, self.table.shape[1])
+        is_code = pc.equal(kinds.cast(pa.string()), "code").to_numpy(zero_copy_only=False)
+        return np.column_stack([is_code.astype(np.float32), shares_of(reading.tallies), words])
+
+    @cached_property
+    def _rows(self) -> Matrix:
+        return weighted_rows(self.idf, self.table)
 
     @property
     def names(self) -> list[str]:
@@ -70,7 +90,7 @@ class Features:
                 "file": name,
                 "sha256": sha256,
                 "columns": "inverse document frequency, then the axes, then lexical",
-                "hash": "FNV-1a, 32 bits, of bytes | 32, modulo the table's rows",
+                "hash": HASH,
                 "buckets": len(self.idf),
             },
         }
@@ -88,8 +108,3 @@ class Features:
         if recipe["format"] != RECIPE_FORMAT or recipe["features"] != features.names:
             raise ValueError(f"{directory / RECIPE} was made by another version of these features")
         return features
-
-
-def _stack(texts: pa.Array, kinds: pa.Array, words: Matrix) -> Matrix:
-    is_code = pc.equal(kinds.cast(pa.string()), "code").to_numpy(zero_copy_only=False)
-    return np.column_stack([is_code.astype(np.float32), Structure().transform(texts), words])

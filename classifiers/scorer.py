@@ -20,6 +20,7 @@ from classifiers.calibration import Calibration
 from classifiers.features import Features
 from classifiers.forest import TOP_SCORE, read_votes
 from classifiers.threshold import Decision
+from classifiers.tree_walk import TreeWalk
 
 FOREST = "forest.onnx"
 FEATURES = "features"
@@ -31,26 +32,15 @@ Column = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Forest:
-    """The exported forest, and an ONNX Runtime session that runs it."""
+    """The exported forest as any ONNX runtime reads it, and the compiled walk through it."""
 
     onnx: bytes
-    session: Any
+    walk: TreeWalk
 
     @classmethod
     def open(cls, onnx: bytes) -> Forest:
-        """On one thread: shards run side by side, and one core is this one's."""
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        providers = ["CPUExecutionProvider"]
-        return cls(onnx, onnxruntime.InferenceSession(onnx, options, providers=providers))
-
-    def votes(self, features: Column) -> npt.NDArray[np.float32]:
-        """float32[N, F] -> float32[N, classes]: the share of the votes for each score."""
-        votes = self.session.run(["probabilities"], {"features": features})[0]
-        return np.asarray(votes, np.float32)
+        """Raises ValueError where the graph is not one forest of `x <= threshold`."""
+        return cls(onnx, TreeWalk.read(onnx))
 
 
 @dataclass(frozen=True)
@@ -92,9 +82,8 @@ class Scorer:
 
     def judge(self, features: npt.NDArray[np.float32]) -> tuple[Column, Column]:
         """Both calibrated scores from float32[N, F + 1] features."""
-        if len(features) == 0:  # ONNX Runtime's tree kernels want at least one row
-            return np.zeros(0, np.float32), np.zeros(0, np.float32)
-        raw = read_votes(self.forest.votes(features), self.classes, self.positive_score_min)
+        of_a_vote = read_votes(np.eye(len(self.classes)), self.classes, self.positive_score_min)
+        raw = self.forest.walk.weigh(features, of_a_vote)
         probability, expected = self.calibration
         return probability.predict(raw[:, 0]), expected.predict(raw[:, 1])
 

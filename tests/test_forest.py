@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from classifiers.calibration import Calibration
 from classifiers.forest import FilterForest, out_of_fold, read_votes, split_by_group, to_onnx
-from classifiers.scorer import Forest
+from classifiers.tree_walk import TreeWalk
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -42,7 +44,7 @@ def test_it_learns_and_its_two_numbers_agree_with_the_labels(fitted):
     assert np.corrcoef(expected, scores)[0, 1] > 0.8
 
 
-def test_onnx_decides_as_scikit_learn_on_ten_thousand_rows(fitted):
+def test_walk_onnx_runtime_and_scikit_learn_decide_alike_on_ten_thousand_rows(fitted):
     """Half of the rows lie exactly on thresholds of the trees, where rounding would show."""
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(10_000, 13)).astype(np.float32)
@@ -51,13 +53,26 @@ def test_onnx_decides_as_scikit_learn_on_ten_thousand_rows(fitted):
         for node in rng.choice(inner, 80):
             at = np.float32(tree.tree_.threshold[node])
             rows[rng.integers(0, 10_000), tree.tree_.feature[node]] = at
-    ours = Forest.open(to_onnx(fitted.forest_)).votes(rows)
-    theirs = fitted.forest_.predict_proba(rows)
-    assert np.abs(ours - theirs).max() < 2e-6
-    cut = 0.437
+    graph = to_onnx(fitted.forest_)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     classes = fitted.forest_.classes_
-    kept = [read_votes(votes, classes, 3)[:, 0] >= cut for votes in (ours, theirs)]
-    assert np.array_equal(*kept)
+    engines = (
+        TreeWalk.read(graph).weigh(rows, np.eye(len(classes))),
+        session.run(["probabilities"], {"features": rows})[0],
+        fitted.forest_.predict_proba(rows),
+    )
+    kept = [read_votes(votes, classes, 3)[:, 0] >= 0.437 for votes in engines]
+    for votes, keep in zip(engines, kept, strict=True):
+        assert np.abs(votes - engines[-1]).max() < 2e-6
+        assert np.array_equal(keep, kept[-1])
+
+
+def test_a_graph_that_is_not_a_forest_is_refused():
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [None, 2])
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None, 2])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    with pytest.raises(ValueError, match="not one forest"):
+        TreeWalk.read(onnx.helper.make_model(graph).SerializeToString())
 
 
 def test_the_exported_bytes_are_the_same_in_another_process(fitted):

@@ -1,14 +1,18 @@
 """The structural numbers, against counts made the slow way, and against hostile documents."""
 
+import re
+from collections import Counter
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from classifiers.arrow_text import text_buffers
-from classifiers.structure import SHARES, Structure
-from classifiers.tally import Tally, count
+from classifiers.reading import read_texts
+from classifiers.shares import SHARES
+from classifiers.structure import Structure
+from classifiers.tally import Tally
 
 CODE = '''"""Adds numbers."""
 import math
@@ -36,9 +40,7 @@ This is a sentence about the sea. Is it one? See https://example.org and [this](
 
 
 def tally(text: str) -> dict[str, int]:
-    data, offsets = text_buffers(pa.array([text]))
-    tallies = np.zeros((1, len(Tally)), np.int64)
-    count(data, offsets, tallies)
+    tallies = read_texts(pa.array([text])).tallies
     return {column.name: int(tallies[0, column]) for column in Tally}
 
 
@@ -70,10 +72,68 @@ def test_bytes_lines_and_words_agree_with_python(text):
     assert t["BYTES"] == len(text.encode())
     assert t["NEWLINE"] == text.count("\n")
     assert t["LINES"] == len([*text.removesuffix("\n").split("\n")]) * bool(text)
-    kinds = list(range(Tally.CONTROL, Tally.NON_ASCII + 1))
-    assert sum(t[Tally(kind).name] for kind in kinds) == t["BYTES"]
+    classes = list(range(Tally.LOWER, Tally.NON_ASCII + 1))
+    others = len(re.findall(r"[#$@\\]", text))
+    assert sum(t[Tally(kind).name] for kind in classes) + others == t["BYTES"]
+    assert t["UPPER"] == sum(c.isascii() and c.isupper() for c in text)
     words = "".join(c if c.isalnum() or c == "_" or ord(c) > 127 else " " for c in text).split(" ")
     assert t["WORDS"] == sum(1 for word in words if word)
+
+
+MARKS = st.text(alphabet="ab_Z9.!?#-*+=~^>@<(/:]\"'` \t\r\n\n", max_size=300)
+
+
+def slow_tally(text: str) -> dict[str, int]:
+    """The same counts by regular expressions, line by line."""
+    lines = text.removesuffix("\n").split("\n") if text else []
+    shown = [line.lstrip(" \t\r") for line in lines]
+    ended = text if text.endswith("\n") or not text else text + "\n"
+    long = [line for line in shown if len(line.encode()) >= 8]
+    return {
+        "LINES": len(lines),
+        "BLANK": sum(not line for line in shown),
+        "MAX_LINE": max((len(line.encode()) for line in lines), default=0),
+        "LINE_SQUARES": sum(len(line.encode()) ** 2 for line in lines),
+        "INDENTED": sum(bool(s) and s != line for s, line in zip(shown, lines, strict=True)),
+        "INDENT_BYTES": sum(len(line) - len(s) for s, line in zip(shown, lines, strict=True)),
+        "REPEATED": len(long) - len(set(long)),
+        "CAPITALIZED": sum(bool(re.match("[A-Z]", line)) for line in shown),
+        "ENDED": sum(line.endswith((".", "!", "?")) for line in lines),
+        "RULED": sum(bool(re.match(r"([=*~^-])\1\1", line)) for line in shown),
+        "PROMPT": sum(line.startswith(">>>") for line in shown),
+        "COMMENT": sum(line.startswith("#") for line in shown),
+        "COMMENT_BYTES": sum(len(line.encode()) for line in shown if line.startswith("#")),
+        "HEADING": sum(bool(re.match("#[# ]", line)) for line in lines),
+        "LISTED": sum(bool(re.match(r"[*+-] |[0-9]\.", line)) for line in shown),
+        "DECORATOR": sum(line.startswith("@") for line in shown),
+        "SENTENCES": len(re.findall(r"[.!?](?=[\x00-\x20])", ended)),
+        "LINKS": text.count("://"),
+        "MARKDOWN_LINKS": text.count("]("),
+        "TAGS": len(re.findall("<[/a-z]", text)),
+        "SIDE_COMMENTS": len(re.findall(" (?=# )", re.sub("(?m)^[ \t\r]+#", "#", text))),
+        "FENCES": quoted(text)[0],
+        "QUOTED_BLOCKS": quoted(text)[1],
+    }
+
+
+def quoted(text: str) -> tuple[int, int]:
+    """Fences and triple-quoted blocks that were opened; a block ends at its own mark."""
+    opened, by = Counter(), ""
+    for mark in re.findall("\"\"\"|'''|```", text):
+        if not by:
+            by = mark
+            opened[mark == "```"] += 1
+        elif mark == by:
+            by = ""
+    return opened[True], opened[False]
+
+
+@given(MARKS)
+@settings(max_examples=400, deadline=None)
+def test_bit_by_bit_gives_what_line_by_line_gives(text):
+    t = tally(text)
+    expected = slow_tally(text)
+    assert {name: t[name] for name in expected} == expected
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=60)), max_size=12), st.data())
