@@ -132,6 +132,61 @@ def schema(what: str) -> None:
     click.echo(found(), nl=False)
 
 
+@primer.command()
+@click.option("--model", required=True, metavar="RUN", help="A run, or a directory of a filter.")
+def score(model: str) -> None:
+    """Score documents with the filter of RUN: JSON lines on standard input, one answer for each.
+
+    A line has `text`, `kind` (web, which is meant where it is missing, or code) and perhaps `id`.
+    An answer has `id`, `score` (probability of the positive class), `expected_score` (0 to 5) and
+    `keep`; or, for a line that cannot be scored, `error`, and then the exit code is 1.
+    """
+    from flows.score import score_standard_input
+    from pipeline.filter_model import find_model
+
+    score_standard_input(find_model("score", model))
+
+
+@primer.command("filter")
+@click.option("--model", required=True, metavar="RUN", help="A run, or a directory of a filter.")
+@click.option("--in", "addresses", multiple=True, metavar="ADDRESS...", help="Where to read.")
+@click.argument("more", nargs=-1, metavar="")
+@click.option("--out", required=True, metavar="ADDRESS", help="Where to write.")
+@click.option("--text", default="text", metavar="FIELD", show_default=True, help="The text.")
+@click.option("--kind", type=click.Choice(["web", "code"]), help="Of every document. [web]")
+@click.option("--kind-field", metavar="FIELD", help="Kind of each; --kind is that of a null.")
+@click.option("--id", "id_field", metavar="FIELD", help="Without it, ids are file:row.")
+@click.option("--tasks", type=click.IntRange(1), help="Shards that the files are dealt to.")
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--executor", type=click.Choice(["local", "ray"]), default="local")
+@click.option("--format", "form", type=click.Choice(["parquet", "jsonl.zst"]), help="[as read]")
+@click.option("--max-document-bytes", type=click.IntRange(1_000), help="[10,000,000]")
+@click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
+def filter_(
+    model: str, addresses: tuple[str, ...], more: tuple[str, ...], out: str, text: str,
+    kind: Any, kind_field: str | None, id_field: str | None, tasks: int | None, workers: int,
+    executor: Any, form: str | None, max_document_bytes: int | None, dry_run: bool,
+) -> None:  # fmt: skip
+    """Filter Parquet and JSON lines (.jsonl, .jsonl.zst, .jsonl.gz) at any addresses.
+
+    An ADDRESS is a directory, a glob or a file, here or in a store (s3://bucket/path). Finished
+    files are skipped when the same command runs again.
+    """
+    from flows.filter import filter_corpus
+    from pipeline.document_batch import MAX_DOCUMENT_BYTES, Fields
+    from pipeline.filter_corpus import FilterOptions
+    from pipeline.filter_model import find_model
+
+    if not addresses:
+        raise InputError("filter", "there is nothing to read", "give --in ADDRESS")
+    fields = Fields(text, kind or (None if kind_field else "web"), kind_field, id_field)
+    options = FilterOptions(fields, form, max_document_bytes or MAX_DOCUMENT_BYTES)
+    filter_corpus(
+        find_model("filter", model), [*addresses, *more], out, options,
+        tasks, workers, executor, dry_run,
+    )  # fmt: skip
+
+
 def find_run(run: str | None) -> Path:
     """The directory of a run, given its name, its path, or nothing (the newest)."""
     runs = runs_directory()

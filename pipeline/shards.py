@@ -1,72 +1,50 @@
 """Run one piece of work over all shards with datatrove: its executors, its sharding, its memory.
 
 A shard's work keeps Arrow record batches from read to write, so datatrove's per-document Python
-cost is never paid; what datatrove brings is the executor (local here, Ray and Slurm alike) and
-the skipping of ranks that are done. It remembers a rank by number only, so its `logging_dir` lies
-in the scratch directory of a fingerprinted stage. A killed rank is done again from its start, and
-writes the same file names: no rows twice, none lost.
+cost is never paid; what datatrove brings is the executor (local, Ray) and the skipping of
+ranks that are done. It remembers a rank by number only, so its `logging_dir` lies in the scratch
+directory of a fingerprinted stage. A killed rank is done again from its start, and writes the same
+file names: no rows twice, none lost.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pipeline.errors import StageError
+from pipeline.executors import Executor, LocalExecutor, RayExecutor
 from pipeline.ledger import Ledger
+from pipeline.shard_pass import ShardPass, ShardWork
 from pipeline.stage import Workplace
 
-
-class ShardWork(Protocol):
-    """The work on one shard: picklable, writes its own files, returns its account."""
-
-    def __call__(self, rank: int, world_size: int) -> Ledger: ...
+_HERE = LocalExecutor()
 
 
 def run_shards(
-    place: Workplace, what: str, work: ShardWork, unit: str, tasks: int, workers: int
+    place: Workplace,
+    what: str,
+    work: ShardWork,
+    unit: str,
+    tasks: int,
+    workers: int,
+    executor: Executor = _HERE,
 ) -> Ledger:
     """Run `work` once for each rank below `tasks`, and return the sum of the ledgers.
 
     `what` names this pass within the stage. Raises StageError where a rank left no account.
     """
-    from datatrove.executor import LocalPipelineExecutor
-    from datatrove.pipeline.base import PipelineStep
-
-    home = place.scratch / what
-    accounts = home / "ledgers"
-    accounts.mkdir(parents=True, exist_ok=True)
-
-    class Shard(PipelineStep):  # type: ignore[misc]  # datatrove has no types
-        type, name = "PRIMER", f"{place.stage}: {what}"
-
-        def run(self, data: Any = None, rank: int = 0, world_size: int = 1) -> Iterator[Any]:
-            account = work(rank, world_size)
-            (accounts / f"{rank:05}.json").write_text(json.dumps(asdict(account)))
-            yield from ()
-
-    class Executor(LocalPipelineExecutor):  # type: ignore[misc]
-        def _launch_run_for_rank(self, *arguments: Any, **options: Any) -> Any:
-            _silence_datatrove()
-            return super()._launch_run_for_rank(*arguments, **options)
-
-    _silence_datatrove()
-    _leave_no_child_behind()
-    executor = Executor(
-        pipeline=[Shard()], tasks=tasks, workers=workers, logging_dir=str(home / "datatrove")
-    )
-    with place.bar(what, tasks) as advance, _watched(home / "datatrove" / "completions", advance):
-        executor.run()
-    parts = [Ledger.from_json(json.loads(p.read_text())) for p in sorted(accounts.iterdir())]
+    home = (place.scratch / what).resolve()
+    shards = ShardPass(place.stage, what, home, work, tasks, workers)
+    shards.accounts.mkdir(parents=True, exist_ok=True)
+    with place.bar(what, tasks) as advance, _watched(shards, advance):
+        _run(shards, executor)
+    parts = shards.read_accounts()
     if len(parts) != tasks:
         raise StageError(
             place.stage,
@@ -76,11 +54,19 @@ def run_shards(
     return Ledger.total(unit, parts)
 
 
-def _silence_datatrove() -> None:
-    """Our own log line and bar say it shorter. In a forked worker too, so it is imported here."""
-    from datatrove.utils.logging import logger
+def _run(shards: ShardPass, executor: Executor) -> None:
+    """Each engine is imported only where it is chosen."""
+    from pipeline.shard_step import run_locally, silence_datatrove
 
-    logger.disable("datatrove")
+    silence_datatrove()
+    _leave_no_child_behind()
+    match executor:
+        case LocalExecutor():
+            run_locally(shards)
+        case RayExecutor():
+            from pipeline.ray_executor import run_on_ray
+
+            run_on_ray(shards, executor)
 
 
 @functools.cache
@@ -94,14 +80,14 @@ def _leave_no_child_behind() -> None:
 class _watched:  # noqa: N801  # reads as a verb where it is used
     """Move a progress bar as datatrove marks ranks complete."""
 
-    def __init__(self, completions: Path, advance: Any) -> None:
-        self.completions, self.advance, self.stop = completions, advance, threading.Event()
+    def __init__(self, shards: ShardPass, advance: Any) -> None:
+        self.shards, self.advance, self.stop = shards, advance, threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def _watch(self) -> None:
         seen = 0
         while not self.stop.wait(0.2):
-            done = len(list(self.completions.glob("*"))) if self.completions.exists() else 0
+            done = self.shards.done()
             self.advance(done - seen)
             seen = done
 

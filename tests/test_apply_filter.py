@@ -12,6 +12,7 @@ from conftest import Bench, document
 from pipeline import apply_filter, train_filter
 from pipeline.apply_filter import ApplyFilterConfig
 from pipeline.errors import StageError
+from pipeline.records import DOCUMENT
 from pipeline.train_filter import ExpectedScore, TrainFilterConfig
 
 SMALL = TrainFilterConfig(trees=30, corpus_sample=200, folds=3)
@@ -52,6 +53,17 @@ def test_every_document_has_a_score_and_the_kept_ones_are_those_marked(applied, 
     assert applied.ledger.rows_in == len(corpus()) + len(POISON)
     assert applied.facts["kept_share"] == kept / applied.ledger.rows_in
     assert sum(applied.facts["score_histogram"]) == applied.ledger.rows_in
+
+
+def test_kept_rows_lie_in_groups_of_one_size(applied):
+    """However few of a batch are kept; the scores of all lie in one group."""
+    for path in [*applied.files("kept/*.parquet"), *applied.files("scores/*.parquet")]:
+        assert pq.ParquetFile(path).num_row_groups <= 1
+    kept = pq.ParquetFile(applied.files("kept/*.parquet")[0])
+    assert kept.schema_arrow.equals(DOCUMENT)
+    text = kept.metadata.row_group(0).column(DOCUMENT.get_field_index("text"))
+    assert not text.is_stats_set
+    assert "RLE_DICTIONARY" not in text.encodings
 
 
 def pc_sum(column):

@@ -1,0 +1,69 @@
+"""`primer filter` from S3 to S3, over a real S3 protocol on loopback."""
+
+import pytest
+import s3fs
+from click.testing import CliRunner
+from moto.server import ThreadedMotoServer
+from test_filter_command import files_of, put, run
+
+from flows.main import primer
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def store(server, monkeypatch):
+    """A bucket, reached through nothing but the standard variables."""
+    given = {"AWS_ENDPOINT_URL": server, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
+             "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    store = s3fs.S3FileSystem()
+    store.mkdir("corpus")
+    yield store
+    store.rm("corpus", recursive=True)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_the_output_is_that_of_local_files(store, tmp_path):
+    store.put(str(put(tmp_path / "in")), "s3://corpus/in", recursive=True)
+    run("--in", tmp_path / "in", "--out", tmp_path / "out")
+    said = run("--in", "s3://corpus/in", "--out", "s3://corpus/out")
+    assert said.startswith("s3://corpus/out: 2 files, 2 of them now")
+    expected = files_of(tmp_path / "out")
+    assert {name.removeprefix("corpus/out/") for name in store.find("corpus/out")} == set(expected)
+    for name, content in expected.items():
+        if not name.startswith("accounts/"):  # which hold the stamps of the files
+            assert store.cat(f"corpus/out/{name}") == content, name
+    assert "0 of them now" in run("--in", "s3://corpus/in", "--out", "s3://corpus/out")
+    assert "1 files, 1 of them now" in run(
+        "--in", "s3://corpus/in/*.zst", "--out", tmp_path / "here", "--workers", 2
+    )
+
+
+def test_what_is_wrong_there_is_one_line(store, tmp_path, monkeypatch):
+    put(tmp_path / "in")
+    out = tmp_path / "out"
+    said = run("--in", "s3://no-such-bucket/in", "--out", out, code=2)
+    assert "s3://no-such-bucket/in" in said
+    said += run("--in", tmp_path / "in", "--out", "s3://no-such-bucket/out", code=1)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    s3fs.S3FileSystem.clear_instance_cache()
+    said += run("--in", "s3://corpus/in", "--out", out, code=2)
+    assert "Unable to locate credentials" in said
+    assert all(line.startswith("primer: filter: ") for line in said.splitlines())
+    assert len(said.splitlines()) == 3
+
+
+def test_help_names_the_formats():
+    said = CliRunner().invoke(primer, ["filter", "--help"]).output
+    assert all(word in said for word in (".jsonl.zst", "s3://", "--dry-run"))
