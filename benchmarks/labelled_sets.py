@@ -35,12 +35,12 @@ class Task:
     positive_score_min: int = 3
 
 
-def _page(row: Fields) -> str:
+def page_or_repo(row: Fields) -> str:
     """A page of a crawl is a site of its own; other prose goes by its repository."""
-    return _own(row) if row["kind"] == "web" else str(row["repo"])
+    return own_text(row) if row["kind"] == "web" else str(row["repo"])
 
 
-def _own(row: Fields) -> str:
+def own_text(row: Fields) -> str:
     return hashlib.sha256(str(row["text"]).encode()).hexdigest()
 
 
@@ -56,14 +56,15 @@ TASKS = [
          lambda r: sum(holds for holds, _ in judge_code(r["text"])), lambda r: r["repo"],
          lambda r: r["nature"]),
     Task("java", "chosen on", "labelled/java_readability_human.jsonl.gz", "code", SMALL,
-         lambda r: 5 * (float(r["score"]) >= 3.6), _own, lambda r: "java"),
+         lambda r: 5 * (float(r["score"]) >= 3.6), own_text, lambda r: "java"),
     Task("prose, textbook", "reported", PROSE, "web", LARGE,
-         lambda r: 5 * (r["kind"] == "textbook"), _page, lambda r: Path(r["path"]).suffix),
-    Task("prose, rubric", "reported", PROSE, "web", LARGE, _prose, _page, lambda r: r["kind"]),
-    Task("prose, rubric's best", "reported", PROSE, "web", LARGE, _prose, _page,
+         lambda r: 5 * (r["kind"] == "textbook"), page_or_repo, lambda r: Path(r["path"]).suffix),
+    Task("prose, rubric", "reported", PROSE, "web", LARGE, _prose, page_or_repo,
+         lambda r: r["kind"]),
+    Task("prose, rubric's best", "reported", PROSE, "web", LARGE, _prose, page_or_repo,
          lambda r: r["kind"], 4),
     Task("danish", "reported", "labelled/fineweb_c_danish_edu_human.jsonl.gz", "web", MIDDLE,
-         lambda r: 5 * (int(r["int_score"]) >= 1), _own, lambda r: "danish"),
+         lambda r: 5 * (int(r["int_score"]) >= 1), own_text, lambda r: "danish"),
     Task("dclm", "reported", "labelled/dclm_human_quality.jsonl.gz", "web", SMALL,
-         lambda r: 5 * int(r["label"]), _own, lambda r: "dclm"),
+         lambda r: 5 * int(r["label"]), own_text, lambda r: "dclm"),
 ]  # fmt: skip
