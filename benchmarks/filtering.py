@@ -45,7 +45,7 @@ TRILLION = 1e12
 def main() -> None:
     """Build the corpus and the filter, then measure."""
     options = arguments(__doc__)
-    wanted, rounds, longer = (6_000, 3, 4) if options.quick else (60_000, 5, 17)
+    wanted, rounds, longer = (6_000, 3, 4) if options.quick else (60_000, 3, 17)
     with tempfile.TemporaryDirectory(prefix="primer-filtering-") as name:
         home = Path(name)
         corpus = home / "corpus.parquet"
