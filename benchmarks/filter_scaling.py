@@ -6,7 +6,7 @@ Each measure runs in processes of their own, started and warm before the clock i
 from __future__ import annotations
 
 import multiprocessing
-import resource
+import re
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor
 from pathlib import Path
@@ -36,10 +36,7 @@ def _time(workers: Executor, work: FilterShard, count: int) -> float:
 
 
 def peak_mib(model: Path, corpus: Path, home: Path, copies: int) -> tuple[int, float]:
-    """Documents, and the peak memory of a process that filters `copies` of the corpus in one file.
-
-    The peak is over the process's own before it has read a row.
-    """
+    """Documents, and the peak of a process that filters one file of `copies` of the corpus."""
     source = _copy(corpus, home / "long.parquet", copies)
     work = _shard(model, (source,), home / "long")
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as workers:
@@ -50,8 +47,10 @@ def peak_mib(model: Path, corpus: Path, home: Path, copies: int) -> tuple[int, f
 
 
 def _peak_mib(work: FilterShard) -> float:
+    """The kernel's high-water mark of this program alone: `ru_maxrss` counts its parent's too."""
     work(0, 1)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
 
 
 def _shard(model: Path, files: tuple[Path, ...], out: Path) -> FilterShard:
