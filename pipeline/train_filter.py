@@ -251,7 +251,7 @@ def _judge_corpus(scorer: Scorer, material: Material, held_out: Labelled) -> Cor
 STAGE = Stage(
     number=4,
     name=_NAME,
-    version=2,
+    version=3,
     needs=("clean", "label"),
     makes=("forest.onnx", "features/*", "threshold.json", "report/metrics.json",
            "report/report.html"),
