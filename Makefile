@@ -38,6 +38,7 @@ schemas: setup
 bench: setup
 	$(BIN)/python -m benchmarks.filtering
 	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.human_judgement
 	$(BIN)/python -m benchmarks.labelling
 
 setup: .venv/.installed

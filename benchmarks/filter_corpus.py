@@ -16,9 +16,10 @@ import pyarrow as pa
 from classifiers.calibration import Calibration
 from classifiers.embedding import WordEmbedding
 from classifiers.features import Features, dense_features
-from classifiers.forest import TOP_SCORE, FilterForest, to_onnx
+from classifiers.forest import FilterForest, to_onnx
 from classifiers.scorer import Forest, Scorer
 from classifiers.threshold import Decision
+from classifiers.votes import TOP_SCORE
 from pipeline.ingest import Unusable, read_text
 from pipeline.records import make_doc_id
 from pipeline.standin_code import judge_code
@@ -59,9 +60,13 @@ def _document(text: str, path: Path, number: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def train(texts: pa.Array) -> tuple[Scorer, FilterForest]:
+def label(texts: pa.Array) -> npt.NDArray[np.int64]:
+    """The stand-in's score of each."""
+    return np.array([sum(holds for holds, _ in judge_code(t)) for t in texts.to_pylist()])
+
+
+def train(texts: pa.Array, scores: npt.NDArray[np.int64]) -> tuple[Scorer, FilterForest]:
     """A scorer that keeps everything, and the forest from which it was exported."""
-    scores = np.array([sum(holds for holds, _ in judge_code(t)) for t in texts.to_pylist()])
     kinds = pa.array(["code"] * len(texts))
     embedding = WordEmbedding().fit(texts)
     x, bags = dense_features(embedding, texts, kinds), embedding.bags(texts)

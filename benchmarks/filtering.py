@@ -21,10 +21,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.filter_corpus import pieces, train
+from benchmarks.filter_corpus import label, pieces, train
 from benchmarks.filter_peers import ForestFilter, copy, fasttext_filter, onnx_votes
 from benchmarks.filter_scaling import peak_mib, speed_up
 from benchmarks.measured import Row, arguments, medians, report
@@ -34,10 +35,9 @@ from classifiers.scorer import Scorer
 from classifiers.structure import Structure
 from pipeline.filter_shard import FilterShard
 from pipeline.records import DOCUMENT, read_batches, write_table
-from pipeline.standin_code import judge_code
 
 LABELS = 1_500
-ALONE = 200  # documents given to scikit-learn one at a time; its time is scaled up
+ALONE = 50  # documents given to scikit-learn one at a time; its time is scaled up
 TOKENS_PER_BYTE = 1 / 4  # English and code, byte-level BPE of about 50,000 entries
 TRILLION = 1e12
 
@@ -45,22 +45,23 @@ TRILLION = 1e12
 def main() -> None:
     """Build the corpus and the filter, then measure."""
     options = arguments(__doc__)
-    wanted, rounds, longer = (6_000, 3, 4) if options.quick else (60_000, 3, 17)
+    wanted, rounds, copies = (5_000, 3, (3, 6)) if options.quick else (60_000, 3, (1, 17))
     with tempfile.TemporaryDirectory(prefix="primer-filtering-") as name:
         home = Path(name)
         corpus = home / "corpus.parquet"
         write_table(corpus, pieces(wanted), DOCUMENT)
         texts = pa.concat_arrays([batch["text"] for batch in read_batches([corpus], ["text"])])
-        scorer, model = train(texts.slice(0, LABELS))
+        scores = label(texts[:LABELS])
+        scorer, model = train(texts[:LABELS], scores)
         scorer.save(home, {})
         columns = scorer.features.transform(texts, pa.array(["code"] * len(texts)))
         rows = [_disagreement(scorer, model, columns[:10_000]), _start_up(home)]
         with _one_core():
             rows += _measure_parts(scorer, model, columns, texts, rounds)
-            rows += _measure_whole(home, corpus, texts, scorer, model, rounds)
-        ratio = speed_up(home, corpus, home, rounds)
+            rows += _measure_whole(home, corpus, texts, scores, scorer, model, rounds)
+        ratio = speed_up(home, corpus, home, rounds, 2 if options.quick else 1)
         rows.append(Row("two workers against one", ratio, "times as fast", 1.8, "min"))
-        (few, low), (many, high) = (peak_mib(home, corpus, home, n) for n in (1, longer))
+        (few, low), (many, high) = (peak_mib(home, corpus, home, n) for n in copies)
         unit = f"of the peak at {few:,} documents ({low:,.0f} MiB)"
         rows.append(Row(f"peak memory at {many:,} documents", high / low, unit, 1.1))
     report(rows, options.json)
@@ -106,7 +107,7 @@ def _measure_parts(
     many, sample = columns[:8_192], texts.slice(0, 2_000)
     run_onnx = onnx_votes(scorer.forest.onnx)
     values = np.column_stack([np.ones(len(scorer.classes)), scorer.classes]).astype(float)
-    took = seconds_of(
+    took = _seconds_of(
         {
             "features": lambda: scorer.features.transform(texts, kinds),
             "structure": lambda: Structure().transform(texts),
@@ -130,20 +131,21 @@ def _measure_parts(
 
 
 def _measure_whole(
-    home: Path, corpus: Path, texts: pa.Array, scorer: Scorer, model: FilterForest, rounds: int
-) -> list[Row]:
+    home: Path, corpus: Path, texts: pa.Array, scores: npt.NDArray[np.int64], scorer: Scorer,
+    model: FilterForest, rounds: int,
+) -> list[Row]:  # fmt: skip
     """Read -> score -> write against read -> write, and against other filters between them."""
     out, documents = home / "out", len(texts)
     for folder in (out / "scores", out / "kept", home / "tallies"):
         folder.mkdir(parents=True, exist_ok=True)
-    labels = np.array([sum(h for h, _ in judge_code(t.as_py())) >= 3 for t in texts[:LABELS]])
-    by_fasttext = fasttext_filter(texts[:LABELS], labels, home)
+    by_fasttext = fasttext_filter(texts[:LABELS], scores >= scorer.positive_score_min, home)
+    shard = FilterShard(home, (corpus,), out, home / "tallies")
     batched = ForestFilter(scorer.features, model.forest_)
     alone = ForestFilter(scorer.features, model.forest_, batch_size=1)
     few = min(ALONE, documents)
-    took = seconds_of(
+    took = _seconds_of(
         {
-            "ours": lambda: FilterShard(home, (corpus,), out, home / "tallies")(0, 1),
+            "ours": lambda: shard.filter_file(scorer, corpus, "00000"),
             "floor": lambda: copy(corpus, home / "floor"),
             "arrow": lambda: _copy_with_arrow(corpus, home / "arrow.parquet"),
             "fastText": lambda: copy(corpus, home / "fasttext", by_fasttext),
@@ -178,7 +180,7 @@ def _copy_with_arrow(source: Path, target: Path) -> None:
             writer.write_batch(batch)
 
 
-def seconds_of(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+def _seconds_of(contenders: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """The median of each, run in turn after a warm-up."""
     for work in contenders.values():
         work()

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from benchmarks.labelled_sets import CODE, DATA, PROSE, Fields, own_text, page_or_repo
-from classifiers.forest import TOP_SCORE
+from classifiers.votes import TOP_SCORE
 
 # The sixths of the ease of reading in CLEAR: as many documents of each score from 0 to 5.
 SIXTHS_OF_EASE = (-2.05, -1.41, -0.91, -0.46, 0.13)

@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import BaseEstimator
-from sklearn.isotonic import isotonic_regression
 
 Floats = npt.NDArray[np.float64]
 
 _CORNER = 1e-6  # a knot nearer to an end than this would make a cliff there
 
 
-class Calibration(BaseEstimator):  # type: ignore[misc]  # sklearn has no types
+class Calibration:
     """A rising map of [0, top] onto [0, top], learned from (raw, target) pairs.
 
     Learned: `knots_`, float64[K, 2] of (raw, calibrated), rising in both columns.
@@ -29,6 +27,8 @@ class Calibration(BaseEstimator):  # type: ignore[misc]  # sklearn has no types
         self.top = top
 
     def fit(self, raw: Floats, target: npt.ArrayLike) -> Calibration:
+        from sklearn.isotonic import isotonic_regression  # scoring opens without it
+
         places, tied = np.unique(np.asarray(raw, np.float64), return_inverse=True)
         ties = np.bincount(tied)
         rising = isotonic_regression(np.bincount(tied, target) / ties, sample_weight=ties)

@@ -26,11 +26,11 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import StratifiedGroupKFold
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from classifiers.votes import Scores, read_votes
+
 Matrix = npt.NDArray[np.float32]
-Scores = npt.NDArray[np.int64]
 Groups = npt.NDArray[np.object_]
 
-TOP_SCORE = 5
 LEXICAL_RIDGE = 0.5  # rows have unit length, so this is half of what one row weighs
 
 
@@ -88,14 +88,6 @@ class FilterForest(BaseEstimator):  # type: ignore[misc]  # sklearn has no types
     def predict(self, x: Matrix, bags: csr_matrix) -> npt.NDArray[np.float64]:
         votes = self.forest_.predict_proba(self.columns(x, bags))
         return read_votes(votes, self.forest_.classes_, self.positive_score_min)
-
-
-def read_votes(
-    votes: npt.NDArray[np.floating], classes: Scores, positive_score_min: int
-) -> npt.NDArray[np.float64]:
-    """float[N, classes] shares of votes -> float64[N, 2]: P(positive) and the expected score."""
-    votes = votes.astype(np.float64)
-    return np.column_stack([votes[:, classes >= positive_score_min].sum(axis=1), votes @ classes])
 
 
 def out_of_fold(

@@ -18,9 +18,9 @@ import pyarrow as pa
 
 from classifiers.calibration import Calibration
 from classifiers.features import Features
-from classifiers.forest import TOP_SCORE, read_votes
 from classifiers.threshold import Decision
 from classifiers.tree_walk import TreeWalk
+from classifiers.votes import TOP_SCORE, read_votes
 
 FOREST = "forest.onnx"
 FEATURES = "features"

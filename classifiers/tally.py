@@ -48,6 +48,7 @@ def _known_words() -> tuple[np.uint64, npt.NDArray[np.uint64], list[str]]:
         slots = [(w * multiplier % (1 << 64)) >> (64 - KNOWN_SLOTS_BITS) for w in packed]
         if len(set(slots)) == len(words):
             break
+    assert len(set(slots)) == len(words), "no multiplier tells the known words apart"
     known, names = np.zeros(1 << KNOWN_SLOTS_BITS, np.uint64), [""] * (1 << KNOWN_SLOTS_BITS)
     for slot, word, key in zip(slots, words, packed, strict=True):
         known[slot], names[slot] = key, word

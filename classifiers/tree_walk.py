@@ -12,6 +12,7 @@ Source: Asadi, Lin and de Vries, "Runtime Optimizations for Tree-Based Machine L
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ ROWS_PER_BLOCK = 64
 
 @dataclass(frozen=True)
 class TreeWalk:
-    """Trees laid one after another: a node's children are `below` and `below + 1`."""
+    """Trees laid level by level: a node's children are `below` and `below + 1`."""
 
     nodes: npt.NDArray[np.void]  # NODE[M]
     roots: npt.NDArray[np.uint32]  # [trees]
@@ -82,34 +83,39 @@ def _tree_tables(graph: bytes) -> dict[str, Any]:
 
 
 def _lay_out(tables: dict[str, Any]) -> TreeWalk:
-    """Breadth first, tree by tree, so that two children are neighbours."""
+    """Level by level over all trees, so that two children are neighbours."""
     names = ("nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_values",
              "nodes_truenodeids", "nodes_falsenodeids")  # fmt: skip
-    tree_of, number_of, feature, threshold, yes, no = (np.array(tables[name]) for name in names)
-    is_leaf = np.array([mode == b"LEAF" for mode in tables["nodes_modes"]])
-    place_of = {key: i for i, key in enumerate(zip(tree_of, number_of, strict=True))}
-    nodes = np.zeros(len(is_leaf), NODE)
-    laid = np.zeros(len(is_leaf), np.uint32)  # where each of the graph's nodes went
-    roots, depths, end = [], [], 0
-    for tree in dict.fromkeys(tree_of.tolist()):
-        level, depth = [(place_of[tree, 0], end)], 0
-        roots.append(end)
-        end += 1
-        while level:
-            below = []
-            for old, new in level:
-                laid[old] = new
-                if is_leaf[old]:
-                    nodes[new] = (np.inf, 0, new)
-                    continue
-                nodes[new] = (threshold[old], feature[old], end)
-                below += [(place_of[tree, yes[old]], end), (place_of[tree, no[old]], end + 1)]
-                end += 2
-            level, depth = below, depth + bool(below)
-        depths.append(depth)
-    places = zip(tables["class_treeids"], tables["class_nodeids"], strict=True)
+    tree, number, feature, threshold, yes, no = (np.array(tables[name]) for name in names)
+    is_leaf = np.array(tables["nodes_modes"]) == b"LEAF"
+    place = _places(tree, number)
+    level = place(np.unique(tree), 0)
+    roots, depths = np.arange(len(level), dtype=np.uint32), np.zeros(len(level), np.int64)
+    rank_of = np.searchsorted(tree[level], tree)
+    nodes, laid, end = np.zeros(len(tree), NODE), np.zeros(len(tree), np.uint32), 0
+    for depth in range(len(tree)):
+        here = end + np.arange(len(level))
+        laid[level], end = here, end + len(level)
+        depths[rank_of[level]] = depth
+        inner = ~is_leaf[level]
+        nodes["threshold"][here] = np.where(inner, threshold[level], np.inf)
+        nodes["feature"][here] = np.where(inner, feature[level], 0)
+        nodes["below"][here] = np.where(inner, end + 2 * (np.cumsum(inner) - 1), here)
+        parents = level[inner]
+        if len(parents) == 0:
+            break
+        children = (place(tree[parents], side[parents]) for side in (yes, no))
+        level = np.column_stack(list(children)).ravel()
+    leaves = laid[place(np.array(tables["class_treeids"]), np.array(tables["class_nodeids"]))]
     votes = np.zeros((len(nodes), len(tables["classlabels_int64s"])))
-    votes[laid[[place_of[place] for place in places]], tables["class_ids"]] = tables[
-        "class_weights"
-    ]
-    return TreeWalk(nodes, np.array(roots, np.uint32), np.array(depths), votes)
+    votes[leaves, tables["class_ids"]] = tables["class_weights"]
+    return TreeWalk(nodes, roots, depths, votes)
+
+
+def _places(tree: Any, number: Any) -> Callable[[Any, Any], Any]:
+    """Where in the tables a tree's node of a number stands."""
+    width = number.max() + 1
+    keys = tree * width + number
+    order = np.argsort(keys)
+    known = keys[order]
+    return lambda trees, numbers: order[np.searchsorted(known, trees * width + numbers)]

@@ -203,7 +203,7 @@ def _doubts(
 
     The forest weighs both classes alike, so one half is where it is torn, however rare one is.
     """
-    from classifiers.forest import read_votes
+    from classifiers.votes import read_votes
 
     place = {c.doc_id: i for i, c in enumerate(pool)}
     doubts = np.zeros(len(pool))

@@ -11,16 +11,16 @@ from pipeline.errors import InputError
 if TYPE_CHECKING:
     from classifiers.scorer import Scorer
 
-_FOREST = "forest.onnx"  # classifiers.scorer.FOREST, which costs a second to import
-_STAGE = "04-train-filter"
-
 
 def find_model(command: str, run: str) -> Path:
     """The directory that holds the forest; InputError where there is none."""
+    from classifiers.scorer import FOREST
+    from pipeline.train_filter import STAGE
+
     homes = (Path(run), runs_directory() / run)
     for home in homes:
-        for directory in (home, home / _STAGE):
-            if (directory / _FOREST).is_file():
+        for directory in (home, home / STAGE.directory):
+            if (directory / FOREST).is_file():
                 return directory
     if any(home.is_dir() for home in homes):
         raise InputError(
@@ -41,7 +41,7 @@ def open_model(command: str, directory: Path) -> Scorer:
 
     try:
         return Scorer.open(directory)
-    except Exception as error:  # ONNX Runtime, numpy and JSON name damage in many types
+    except Exception as error:  # onnx, numpy and JSON name damage in many types
         what = f"{type(error).__name__}: {error}"[:300]
         raise InputError(
             command, f"the filter in {directory} cannot be opened ({what})", "train it again"

@@ -116,11 +116,12 @@ class FilterShard:
         if rank < len(self.files):
             scorer = Scorer.open(self.model)
             for number in range(rank, len(self.files), world_size):
-                tally = self._filter_file(scorer, self.files[number], f"{number:05}")
+                tally = self.filter_file(scorer, self.files[number], f"{number:05}")
                 ledgers.append(tally.ledger)
         return Ledger.total("documents", ledgers)
 
-    def _filter_file(self, scorer: Scorer, source: Path, number: str) -> Tally:
+    def filter_file(self, scorer: Scorer, source: Path, number: str) -> Tally:
+        """One file from reading to writing, and what was seen in it."""
         tally, clock = Tally(), time.perf_counter()
         with ExitStack() as files:
             scores = files.enter_context(writing(f"{self.out}/scores/{number}.parquet", scores_in))

@@ -224,7 +224,7 @@ def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
 STAGE = Stage(
     number=3,
     name="label",
-    version=2,
+    version=3,
     needs=("clean",),
     makes=(
         "labels.parquet", "opinions.parquet", "sample.json", "agreement.json", "review.csv",

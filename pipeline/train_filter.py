@@ -165,8 +165,9 @@ def _train(material: Material, config: TrainFilterConfig, seed: int) -> Trained:
     from classifiers.calibration import Calibration
     from classifiers.embedding import WordEmbedding
     from classifiers.features import dense_features
-    from classifiers.forest import TOP_SCORE, FilterForest, out_of_fold
+    from classifiers.forest import FilterForest, out_of_fold
     from classifiers.threshold import Labelled
+    from classifiers.votes import TOP_SCORE
 
     unseen = {row["group"] for row in material.test}
     words = [row for row in material.sample if row["group"] not in unseen] + material.train

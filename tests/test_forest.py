@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from classifiers.calibration import Calibration
-from classifiers.forest import FilterForest, out_of_fold, read_votes, split_by_group, to_onnx
+from classifiers.forest import FilterForest, out_of_fold, split_by_group, to_onnx
 from classifiers.tree_walk import TreeWalk
+from classifiers.votes import read_votes
 
 ROOT = Path(__file__).resolve().parents[1]
 

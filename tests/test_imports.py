@@ -61,6 +61,14 @@ def test_folders_are_one_level_deep_and_files_stay_readable():
             assert len(path.read_text().splitlines()) <= 320, f"{path} is more than one idea"
 
 
+def test_scoring_opens_without_what_only_training_needs():
+    script = "import sys, classifiers.scorer; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert not {"sklearn", "onnxruntime", "fasttext", "matplotlib"} & set(done.stdout.split())
+
+
 @pytest.mark.parametrize("module", ["flows.main", "flows.recipe", "flows.journey", "flows.show"])
 def test_what_answers_at_once_imports_nothing_heavy(module):
     script = f"import sys, {module}; print(*sorted(set(m.split('.')[0] for m in sys.modules)))"
