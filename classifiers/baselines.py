@@ -1,8 +1,12 @@
 """What the forest must beat, on the same split, in every report.
 
-fastText supervised (the way of DCLM), logistic regression on the word embedding (the way of
-FineWeb-Edu), the linear score on all words alone, the length alone, and no model at all. Each
-keeps as many test documents as the forest does, so their precision and recall stand side by side.
+fastText supervised (the way of DCLM), a regression of the score on an embedding (the way of
+FineWeb-Edu, here on the filter's word embedding) and a logistic one, the linear score on all words
+alone, the length alone, and no model at all. Each keeps as many test documents as the forest does,
+so their precision and recall stand side by side.
+
+Source: Li et al., "DataComp-LM" (2024), arXiv 2406.11794; Penedo et al., "The FineWeb Datasets"
+(2024), arXiv 2406.17557.
 """
 
 from __future__ import annotations
@@ -11,19 +15,21 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import average_precision_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from classifiers.intervals import Interval, area_rounds, interval
 from classifiers.threshold import precision_recall
 
 Bools = npt.NDArray[np.bool_]
@@ -42,6 +48,13 @@ def linear_baseline(train: Floats, positive: Bools, held: Floats) -> Floats:
     )
     with threadpool_limits(1):  # the same bits each time
         return np.asarray(model.fit(train, positive).decision_function(held))
+
+
+def regression_baseline(train: Floats, labels: npt.NDArray[np.int64], held: Floats) -> Floats:
+    """The score itself, 0 to 5, by linear regression on standardized features."""
+    model = make_pipeline(StandardScaler(), Ridge(1.0))
+    with threadpool_limits(1):  # the same bits each time
+        return np.asarray(model.fit(train, labels).predict(held))
 
 
 def length_baseline(train: Floats, positive: Bools, held: Floats) -> Floats:
@@ -76,20 +89,33 @@ def fasttext_baseline(
 
 
 def judge_baselines(
-    scores: dict[str, Floats | None], positive: Bools, kept: int
-) -> dict[str, dict[str, float] | None]:
-    """Precision and recall of each baseline's `kept` best test rows, and its PR-AUC."""
-    judged: dict[str, dict[str, float] | None] = {}
-    for name, score in scores.items():
-        if score is None:
-            judged[name] = None
-            continue
+    scores: Mapping[str, Floats | None],
+    forest: Floats,
+    positive: Bools,
+    kept: int,
+    groups: npt.NDArray[np.object_],
+    rng: np.random.Generator,
+) -> tuple[dict[str, Any], Interval]:
+    """Each baseline's precision and recall of its `kept` best, PR-AUC, and how far it is behind.
+
+    Also the interval of the forest's own PR-AUC. The lead is paired: forest and baseline are judged
+    on the same draws of test groups. None stands for a baseline that did not train.
+    """
+    trained = {name: score for name, score in scores.items() if score is not None}
+    rounds = area_rounds(positive, {**trained, "": forest}, groups, rng)
+    judged: dict[str, Any] = dict.fromkeys(scores)
+    for name, score in trained.items():
         keep = np.zeros(len(positive), bool)
         keep[np.argsort(-score, kind="stable")[:kept]] = True
         precision, recall = precision_recall(positive, keep)
-        area = float(average_precision_score(positive, score))
-        judged[name] = {"precision": precision, "recall": recall, "pr_auc": area}
-    return judged
+        judged[name] = {
+            "precision": precision,
+            "recall": recall,
+            "pr_auc": float(average_precision_score(positive, score)),
+            "interval": interval(rounds[name]),
+            "forest_leads_by": interval(rounds[""] - rounds[name]),
+        }
+    return judged, interval(rounds[""])
 
 
 def _one_line(text: pa.StringScalar) -> str:

@@ -17,6 +17,9 @@ Source: Breiman, "Random Forests" (2001); Wolpert, "Stacked Generalization" (199
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
@@ -50,6 +53,8 @@ class FilterForest(BaseEstimator):  # type: ignore[misc]  # sklearn has no types
         folds: int = 5,
         seed: int = 0,
         workers: int = 2,
+        max_features: float | Literal["sqrt"] = "sqrt",
+        balance: float = 1.0,
     ) -> None:
         self.trees = trees
         self.max_depth = max_depth
@@ -58,48 +63,101 @@ class FilterForest(BaseEstimator):  # type: ignore[misc]  # sklearn has no types
         self.folds = folds
         self.seed = seed
         self.workers = workers
+        self.max_features = max_features
+        self.balance = balance
 
     def fit(self, x: Matrix, bags: csr_matrix, scores: Scores, groups: Groups) -> FilterForest:
         positive = scores >= self.positive_score_min
         self.lexical_ = lexical_weights(bags, positive)
+        return self.grow(self.cross_fitted(x, bags, positive, groups), scores)
+
+    def cross_fitted(
+        self, x: Matrix, bags: csr_matrix, positive: npt.NDArray[np.bool_], groups: Groups
+    ) -> Matrix:
+        """The columns to learn from: each row's `lexical` comes from other groups' labels."""
         lexical = np.zeros(len(x), np.float32)
         for train, held in split_by_group(positive, groups, self.folds, self.seed):
             lexical[held] = bags[held] @ lexical_weights(bags[train], positive[train])
-        shares = {True: positive.mean(), False: 1 - positive.mean()}
-        weights = {int(s): 0.5 / shares[bool(s >= self.positive_score_min)] for s in set(scores)}
+        return np.column_stack([x, lexical])
+
+    def grow(self, columns: Matrix, scores: Scores) -> FilterForest:
+        """The forest alone, on columns that hold `lexical` already."""
         forest = RandomForestClassifier(
             self.trees,
             max_depth=self.max_depth,
             min_samples_leaf=self.min_samples_leaf,
-            class_weight=weights,
+            max_features=self.max_features,
+            class_weight=self._class_weights(scores),
             random_state=self.seed,
             n_jobs=self.workers,
-        ).fit(np.column_stack([x, lexical]), scores)
+        ).fit(columns, scores)
         for tree in forest.estimators_:
             tree.tree_.threshold[:] = _round_down(tree.tree_.threshold)
         forest.n_jobs = 1  # threads would add up the votes in any order
         self.forest_ = forest
         return self
 
+    def _class_weights(self, scores: Scores) -> dict[int, float]:
+        """Of each score: both sides count the same in all, or less so for a `balance` below 1."""
+        positive = scores >= self.positive_score_min
+        shares = {True: positive.mean(), False: 1 - positive.mean()}
+        return {
+            int(s): (0.5 / shares[bool(s >= self.positive_score_min)]) ** self.balance
+            for s in set(scores)
+        }
+
     def columns(self, x: Matrix, bags: csr_matrix) -> Matrix:
         """What the forest itself reads: the features, and `lexical` at the end."""
         return np.column_stack([x, bags @ self.lexical_]).astype(np.float32)
 
     def predict(self, x: Matrix, bags: csr_matrix) -> npt.NDArray[np.float64]:
-        votes = self.forest_.predict_proba(self.columns(x, bags))
+        return self.judge(self.columns(x, bags))
+
+    def judge(self, columns: Matrix) -> npt.NDArray[np.float64]:
+        """`predict` where the columns are made already."""
+        votes = self.forest_.predict_proba(columns)
         return read_votes(votes, self.forest_.classes_, self.positive_score_min)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One part of the labels held out, and the columns of both sides; settings do not move them."""
+
+    train: npt.NDArray[np.int64]
+    held: npt.NDArray[np.int64]
+    columns: Matrix
+    held_columns: Matrix
+
+
+def make_folds(
+    model: FilterForest, x: Matrix, bags: csr_matrix, scores: Scores, groups: Groups
+) -> list[Fold]:
+    """What a forest of each fold learns from and judges, `lexical` included."""
+    positive = scores >= model.positive_score_min
+    folds = []
+    for train, held in split_by_group(positive, groups, model.folds, model.seed):
+        columns = model.cross_fitted(x[train], bags[train], positive[train], groups[train])
+        lexical = bags[held] @ lexical_weights(bags[train], positive[train])
+        held_columns = np.column_stack([x[held], lexical]).astype(np.float32)
+        folds.append(Fold(train, held, columns, held_columns))
+    return folds
+
+
+def judge_folds(model: FilterForest, folds: list[Fold], scores: Scores) -> npt.NDArray[np.float64]:
+    """float64[N, 2]: each label judged by a forest that saw nothing of its group."""
+    raw = np.zeros((len(scores), 2))
+    for fold in folds:
+        raw[fold.held] = (
+            clone(model).grow(fold.columns, scores[fold.train]).judge(fold.held_columns)
+        )
+    return raw
 
 
 def out_of_fold(
     model: FilterForest, x: Matrix, bags: csr_matrix, scores: Scores, groups: Groups
 ) -> npt.NDArray[np.float64]:
-    """float64[N, 2]: each label judged by a forest that saw nothing of its group."""
-    raw = np.zeros((len(x), 2))
-    positive = scores >= model.positive_score_min
-    for train, held in split_by_group(positive, groups, model.folds, model.seed):
-        fitted = clone(model).fit(x[train], bags[train], scores[train], groups[train])
-        raw[held] = fitted.predict(x[held], bags[held])
-    return raw
+    """`judge_folds` of the folds made on the way."""
+    return judge_folds(model, make_folds(model, x, bags, scores, groups), scores)
 
 
 def split_by_group(

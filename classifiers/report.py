@@ -8,7 +8,7 @@ other thresholds, and the worst mistakes are printed to be read.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,6 @@ Column = npt.NDArray[np.float32]
 Metrics = dict[str, Any]
 
 CALIBRATION_BINS = 10
-SHUFFLES = 5
 MISTAKES = 6  # of each sort
 EXCERPT_CHARACTERS = 600
 
@@ -84,26 +83,6 @@ def calibration_bins(judged: Judged) -> list[dict[str, float]]:
     ]
 
 
-def permutation_importance(
-    judge: Callable[[npt.NDArray[np.float32]], Column],
-    features: npt.NDArray[np.float32],
-    families: dict[str, list[int]],
-    positive: Bools,
-    rng: np.random.Generator,
-) -> dict[str, float]:
-    """How much PR-AUC is lost when a family of columns is shuffled among the rows, jointly."""
-    whole = average_precision_score(positive, judge(features))
-    losses = {}
-    for name, columns in families.items():
-        areas = []
-        for _ in range(SHUFFLES):
-            shuffled = features.copy()
-            shuffled[:, columns] = features[rng.permutation(len(features))][:, columns]
-            areas.append(average_precision_score(positive, judge(shuffled)))
-        losses[name] = float(whole - np.mean(areas))
-    return dict(sorted(losses.items(), key=lambda item: (-item[1], item[0])))
-
-
 def mistakes(judged: Judged) -> dict[str, list[dict[str, Any]]]:
     """The documents on which the filter was surest, and wrong."""
     score, positive = judged.score, judged.positive
@@ -120,14 +99,52 @@ def write_report(directory: Path, metrics: Metrics, judged: Judged, annotators: 
 
     from classifiers.plots import draw
 
+    described = describe_plots(metrics)
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n")
     draw(directory, metrics, judged)
     pages = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     page = pages.get_template("report.html").render(
-        metrics=metrics, annotators=annotators, mistakes=mistakes(judged)
+        metrics=metrics, annotators=annotators, mistakes=mistakes(judged), plots=described
     )
     (directory / "report.html").write_text(page, encoding="utf-8")
+
+
+def describe_plots(metrics: Metrics) -> dict[str, str]:
+    """What each plot shows, in words and figures, for those who do not see it."""
+    chosen = next(point for point in metrics["curve"] if point["chosen"])
+    low, high = (f"{chosen['intervals']['kept_share'][i]:.3f}" for i in (0, 1))
+    worst = max(metrics["calibration"], key=lambda b: abs(b["score"] - b["positive_share"]))
+    first = next(iter(metrics["importance"].items()), ("nothing", {"lost": 0.0}))
+    confusion = metrics["confusion"]
+    described = {
+        "precision_recall": "Precision over recall of the forest on the test labels, with each "
+        f"baseline as a point: PR-AUC {_figure(metrics['pr_auc'])}, base rate "
+        f"{metrics['base_rate']:.3f}.",
+        "calibration": "Share of positive labels over the score, beside the diagonal: farthest "
+        f"from it at a score of {worst['score']:.3f}, where {worst['positive_share']:.3f} of "
+        f"{worst['labels']} labels are positive.",
+        "scores": "Histogram of the test labels' scores: at the threshold "
+        f"{confusion['positive_kept'] + confusion['negative_kept']} of {metrics['labels']} are "
+        f"kept, {confusion['positive_kept']} of them positive.",
+        "kept_share": "Precision, recall and kept bytes over the kept share of documents, with "
+        f"95 % intervals as shades: the threshold keeps {chosen['kept_share']:.3f} ({low} to "
+        f"{high}).",
+        "importance": "PR-AUC lost when columns are shuffled, the 15 greatest, with the range of "
+        f"the shuffles: first {first[0]} with {first[1]['lost']:.3f}.",
+        "leakage": "Histogram of each test document's greatest similarity to a training document: "
+        f"the greatest is {metrics['leakage']['greatest_similarity_left']:.3f}.",
+    }
+    if metrics["learning_curve"] and metrics["learning_curve"]["points"]:
+        described["learning_curve"] = (
+            "PR-AUC over the number of training labels, with the fitted curve and the forecast. "
+            + metrics["learning_curve"]["verdict"]
+        )
+    return described
+
+
+def _figure(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _where(judged: Judged, chosen: Bools) -> Judged:

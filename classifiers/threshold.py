@@ -1,8 +1,9 @@
-"""Where to cut: a threshold by purpose, the whole curve around it, and how sure it is.
+"""Where to cut: a threshold by purpose.
 
 Two samples answer different questions. Precision and recall come from labelled documents, each
 judged by a forest that never saw its group. The kept share comes from a sample of the corpus
-itself: the labelled sample is stratified, so its shares are not the corpus's.
+itself: the labelled sample is stratified, so its shares are not the corpus's. How many tokens that
+is follows from the bytes of all documents, counted, and the bytes of a token, given.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
 
 FEWEST_KEPT = 10  # a precision on fewer kept labels than this is luck
-BOOTSTRAP_ROUNDS = 1_000
-CURVE_POINTS = 50
+BYTES_PER_TOKEN = 4.0  # English in a vocabulary of 32,000 to 128,000; less for code
+By = Literal["score", "expected_score"]
 
 
 @dataclass(frozen=True)
 class Purpose:
     """What the cut is for, and the value that it must reach."""
 
-    kind: Literal["keep_share", "precision_floor", "expected_score"]
+    kind: Literal["keep_share", "precision_floor", "expected_score", "token_budget"]
     value: float
+    bytes_per_token: float = BYTES_PER_TOKEN
 
 
 @dataclass(frozen=True)
@@ -36,22 +38,32 @@ class Labelled:
     score: Floats
     expected_score: Floats
     positive: Bools
+    groups: npt.NDArray[np.object_]
+
+    def judged(self, by: str) -> Floats:
+        return self.score if by == "score" else self.expected_score
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Judgements of a uniform sample of the corpus, with the size of each text."""
+    """Judgements of a uniform sample of the corpus, and how large the whole corpus is."""
 
     score: Floats
     expected_score: Floats
-    n_bytes: npt.NDArray[np.int64]
+    n_bytes: npt.NDArray[np.int64]  # of each text
+    groups: npt.NDArray[np.object_]
+    total_documents: int
+    total_bytes: int
+
+    def judged(self, by: str) -> Floats:
+        return self.score if by == "score" else self.expected_score
 
 
 @dataclass(frozen=True)
 class Decision:
     """Keep a document if its `by` is at least `at`."""
 
-    by: Literal["score", "expected_score"]
+    by: By
     at: float
 
     def keep(self, score: Floats, expected_score: Floats) -> Bools:
@@ -65,6 +77,8 @@ def choose(purpose: Purpose, labelled: Labelled, corpus: Corpus) -> Decision:
         return Decision("expected_score", purpose.value)
     if purpose.kind == "keep_share":
         return Decision("score", _cut_for_share(corpus.score, purpose.value))
+    if purpose.kind == "token_budget":
+        return Decision("score", _cut_for_tokens(corpus, purpose))
     return Decision("score", _cut_for_precision(labelled, purpose.value))
 
 
@@ -72,45 +86,6 @@ def precision_recall(positive: Bools, keep: Bools) -> tuple[float, float]:
     """Of the positive class; the precision of keeping nothing is 0, the recall of nothing too."""
     hits = int(np.sum(positive & keep))
     return hits / max(int(keep.sum()), 1), hits / max(int(positive.sum()), 1)
-
-
-def curve(labelled: Labelled, corpus: Corpus, by: str) -> list[dict[str, float]]:
-    """Threshold, kept share of documents and bytes, precision and recall, from loose to strict."""
-    judged = labelled.score if by == "score" else labelled.expected_score
-    whole = corpus.score if by == "score" else corpus.expected_score
-    n_bytes = max(int(corpus.n_bytes.sum()), 1)
-    points = []
-    for at in np.unique(np.quantile(whole, np.linspace(0, 1, CURVE_POINTS))):
-        precision, recall = precision_recall(labelled.positive, judged >= at)
-        kept = whole >= at
-        points.append(
-            {
-                "threshold": float(at),
-                "kept_share": float(kept.mean()),
-                "kept_share_bytes": int(corpus.n_bytes[kept].sum()) / n_bytes,
-                "precision": precision,
-                "recall": recall,
-            }
-        )
-    return points
-
-
-def bootstrap(
-    positive: Bools, keep: Bools, groups: npt.NDArray[np.object_], rng: np.random.Generator
-) -> dict[str, list[float]]:
-    """95 % intervals of precision and recall; whole groups are drawn, as they were split."""
-    _, group = np.unique(groups.astype(str), return_inverse=True)
-    count = int(group.max()) + 1
-    hits, kept, wanted = (
-        np.bincount(group, chosen, minlength=count) for chosen in (positive & keep, keep, positive)
-    )
-    drawn = rng.integers(0, count, (BOOTSTRAP_ROUNDS, count))
-    hit = hits[drawn].sum(axis=1)
-    rates = {
-        "precision": hit / np.maximum(kept[drawn].sum(axis=1), 1),
-        "recall": hit / np.maximum(wanted[drawn].sum(axis=1), 1),
-    }
-    return {name: np.quantile(rate, [0.025, 0.975]).tolist() for name, rate in rates.items()}
 
 
 def _between(ranked: Floats, kept: int) -> float:
@@ -132,6 +107,23 @@ def _cut_for_share(score: Floats, share: float) -> float:
     # Where documents tie at the cut, keep fewer rather than more, but never none.
     above = int(np.sum(ranked > ranked[wanted]))
     return _between(ranked, above) if above else float(np.float32(ranked[0]))
+
+
+def _cut_for_tokens(corpus: Corpus, purpose: Purpose) -> float:
+    """As much of the best as fits; where documents tie at the cut, fewer rather than more."""
+    order = np.argsort(-corpus.score, kind="stable")
+    ranked = corpus.score[order]
+    share = np.cumsum(corpus.n_bytes[order]) / max(int(corpus.n_bytes.sum()), 1)
+    tokens = share * corpus.total_bytes / purpose.bytes_per_token
+    last_of_tie = np.append(ranked[1:] < ranked[:-1], True)
+    fits = np.flatnonzero(last_of_tie & (tokens <= purpose.value))
+    if len(fits) == 0:
+        least = tokens[last_of_tie][0]
+        raise ValueError(
+            f"a budget of {purpose.value:,.0f} tokens is finer than a sample of {len(ranked):,} "
+            f"documents can tell: its best stand for {least:,.0f}"
+        )
+    return _between(ranked, int(fits[-1]) + 1)
 
 
 def _cut_for_precision(labelled: Labelled, floor: float) -> float:

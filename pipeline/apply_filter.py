@@ -25,7 +25,7 @@ class ApplyFilterConfig(Section):
     )
     executor: Executor = Field(
         LocalExecutor(),
-        description="Where they are worked on: local or ray, or one of these with settings.",
+        description="Where they are worked on: local, ray or slurm, or one of these with settings.",
         json_schema_extra=HOW,
     )
 

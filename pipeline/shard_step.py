@@ -1,7 +1,7 @@
 """The datatrove step that does one shard's work, under whichever executor.
 
 Importing this module imports datatrove: only a pass that runs does. The step lies at module level
-because Ray's tasks unpickle it by name, from the Primer installed where they run.
+because Ray's tasks and Slurm's jobs unpickle it by name, from the Primer installed where they run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Run one piece of work over all shards with datatrove: its executors, its sharding, its memory.
 
 A shard's work keeps Arrow record batches from read to write, so datatrove's per-document Python
-cost is never paid; what datatrove brings is the executor (local, Ray) and the skipping of
+cost is never paid; what datatrove brings is the executor (local, Ray, Slurm) and the skipping of
 ranks that are done. It remembers a rank by number only, so its `logging_dir` lies in the scratch
 directory of a fingerprinted stage. A killed rank is done again from its start, and writes the same
 file names: no rows twice, none lost.
@@ -18,7 +18,7 @@ import threading
 from typing import Any
 
 from pipeline.errors import StageError
-from pipeline.executors import Executor, LocalExecutor, RayExecutor
+from pipeline.executors import Executor, LocalExecutor, RayExecutor, SlurmExecutor
 from pipeline.ledger import Ledger
 from pipeline.shard_pass import ShardPass, ShardWork
 from pipeline.stage import Workplace
@@ -67,6 +67,10 @@ def _run(shards: ShardPass, executor: Executor) -> None:
             from pipeline.ray_executor import run_on_ray
 
             run_on_ray(shards, executor)
+        case SlurmExecutor():
+            from pipeline.slurm_executor import run_on_slurm
+
+            run_on_slurm(shards, executor)
 
 
 @functools.cache

@@ -9,13 +9,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import pyarrow as pa
 import pytest
+from filter_material import SCORE_OF, corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csr_matrix
 
 from classifiers.calibration import Calibration
+from classifiers.embedding import WordEmbedding
+from classifiers.features import Features, dense_features
 from classifiers.forest import FilterForest, out_of_fold, split_by_group, to_onnx
+from classifiers.scorer import Forest, Scorer
+from classifiers.threshold import Corpus, Purpose, choose
 from classifiers.tree_walk import TreeWalk
 from classifiers.votes import read_votes
 
@@ -68,12 +74,85 @@ def test_walk_onnx_runtime_and_scikit_learn_decide_alike_on_ten_thousand_rows(fi
         assert np.array_equal(keep, kept[-1])
 
 
+PIECE_CHARACTERS = 1_500
+
+
+def real_pieces(count):
+    """(text, repository, score) of pieces of real files, with weak labels."""
+    cut = [
+        (row["text"][at : at + PIECE_CHARACTERS], row["group"], SCORE_OF[nature])
+        for row, nature in corpus(3_000)
+        for at in range(0, len(row["text"]), PIECE_CHARACTERS)
+    ]
+    chosen = np.random.default_rng(0).choice(len(cut), count, replace=False)
+    return [cut[i] for i in chosen]
+
+
+def test_on_ten_thousand_real_pieces_every_decision_is_that_of_scikit_learn(tmp_path):
+    """From text to decision: a filter saved and opened, ONNX Runtime, and the forest in memory."""
+    texts, names, scores = zip(*real_pieces(10_000), strict=True)
+    texts, kinds = pa.array(texts, pa.large_string()), pa.array(["code"] * 10_000)
+    few, y = texts[:800], np.array(scores[:800])
+    embedding = WordEmbedding().fit(few)
+    model = FilterForest(trees=60).fit(
+        dense_features(embedding, few, kinds[:800]), embedding.bags(few), y,
+        np.array(names[:800], object),
+    )  # fmt: skip
+    forest, classes = model.forest_, model.forest_.classes_
+    features = Features(embedding.idf_, np.column_stack([embedding.table_, model.lexical_]))
+    columns = features.transform(texts, kinds)
+    raw = read_votes(forest.predict_proba(columns), classes, 3)
+    calibration = (Calibration().fit(raw[:800, 0], y >= 3), Calibration(5).fit(raw[:800, 1], y))
+    score, expected = (c.predict(r) for c, r in zip(calibration, raw.T, strict=True))
+    graph = to_onnx(forest)
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    votes = session.run(["probabilities"], {"features": columns})[0]
+    by_runtime = [c.predict(r) for c, r in
+                  zip(calibration, read_votes(votes, classes, 3).T, strict=True)]  # fmt: skip
+    sizes, groups = np.ones(10_000, np.int64), np.array(names, object)
+    sample = Corpus(score, expected, sizes, groups, 10_000, 10_000)
+    for purpose in (*(Purpose("keep_share", share) for share in (0.1, 0.3, 0.6)),
+                    Purpose("expected_score", 3.0)):  # fmt: skip
+        decision = choose(purpose, None, sample)
+        keep = decision.keep(score, expected)
+        Scorer(Forest.open(graph), features, classes, 3, calibration, decision).save(tmp_path, {})
+        found = Scorer.open(tmp_path).score(texts, kinds)
+        assert np.array_equal(found[2], keep)
+        assert np.array_equal(decision.keep(*by_runtime), keep)
+        assert 0 < keep.sum() < 10_000
+        for ours, theirs, other in zip(found, (score, expected), by_runtime, strict=False):
+            assert np.abs(ours - theirs).max() < 1e-6
+            assert np.abs(other - theirs).max() < 2e-5  # float32 votes, times the steepest knots
+
+
 def test_a_graph_that_is_not_a_forest_is_refused():
     x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [None, 2])
     y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [None, 2])
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
     with pytest.raises(ValueError, match="not one forest"):
         TreeWalk.read(onnx.helper.make_model(graph).SerializeToString())
+
+
+def test_folds_made_once_judge_as_forests_fitted_anew():
+    """What tuning relies on: the columns of a fold do not depend on the settings."""
+    x, bags, scores, groups = material(rows=200)
+    model = FilterForest(trees=20, workers=1)
+    held = np.zeros((200, 2))
+    for train, rest in split_by_group(scores >= 3, groups, 5, 0):
+        fresh = FilterForest(trees=20, workers=1)
+        fresh.fit(x[train], bags[train], scores[train], groups[train])
+        held[rest] = fresh.predict(x[rest], bags[rest])
+    assert np.array_equal(out_of_fold(model, x, bags, scores, groups), held)
+
+
+def test_without_balance_a_rare_class_gets_fewer_votes():
+    x, bags, scores, groups = material()
+    rare = np.where((scores >= 3) & (np.arange(400) % 4 > 0), 0, scores)
+    votes = [
+        FilterForest(trees=20, workers=1, balance=b).fit(x, bags, rare, groups).predict(x, bags)
+        for b in (1.0, 0.0)
+    ]
+    assert votes[0][:, 0].mean() > votes[1][:, 0].mean() + 0.02
 
 
 def test_the_exported_bytes_are_the_same_in_another_process(fitted):
@@ -118,27 +197,3 @@ def test_a_judgement_out_of_the_fold_knows_nothing_of_its_group():
     positive = scores >= 3
     assert seen[positive].mean() - seen[~positive].mean() > 0.4
     assert held[positive].mean() - held[~positive].mean() < 0.2
-
-
-def test_calibration_makes_votes_into_frequencies():
-    rng = np.random.default_rng(0)
-    raw = rng.random(4_000)
-    target = rng.random(4_000) < raw**3
-    found = Calibration().fit(raw, target)
-    assert np.abs(found.predict(np.array([0.3, 0.6, 0.9])) - [0.027, 0.216, 0.729]).max() < 0.06
-
-
-@given(
-    st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=2, max_size=60),
-    st.lists(st.floats(0, 1), min_size=2, max_size=20),
-)
-@settings(deadline=None)
-def test_calibration_never_turns_an_order_around(pairs, asked):
-    raw, target = np.array([r for r, _ in pairs]), np.array([t for _, t in pairs])
-    found = Calibration().fit(raw, target)
-    heights = found.predict(np.sort(asked))
-    assert np.all(np.diff(heights) >= 0)
-    assert heights.min() >= 0
-    assert heights.max() <= 1
-    again = Calibration.from_knots(1.0, found.knots_.tolist())
-    assert np.array_equal(again.predict(np.array(asked)), found.predict(np.array(asked)))

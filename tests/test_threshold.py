@@ -11,21 +11,24 @@ from classifiers.threshold import (
     Decision,
     Labelled,
     Purpose,
-    bootstrap,
     choose,
-    curve,
     precision_recall,
 )
 
 SCORES = hnp.arrays(np.float32, st.integers(10, 120), elements=st.floats(0, 1, width=32))
 
 
+def groups(count, size=4):
+    return np.array([f"g{i // size}" for i in range(count)], object)
+
+
 def labelled(score, rng):
-    return Labelled(score, score * 5, rng.random(len(score)) < score)
+    return Labelled(score, score * 5, rng.random(len(score)) < score, groups(len(score)))
 
 
-def corpus(score):
-    return Corpus(score, score * 5, np.arange(1, len(score) + 1))
+def corpus(score, total_bytes=1_000_000):
+    sizes = np.arange(1, len(score) + 1)
+    return Corpus(score, score * 5, sizes, groups(len(score)), 10 * len(score), total_bytes)
 
 
 @given(SCORES, st.floats(0.01, 1), st.integers(0, 2**32))
@@ -58,7 +61,9 @@ def test_the_precision_floor_keeps_as_many_as_it_may():
     score = np.linspace(1, 0, 40, dtype=np.float32)
     positive = np.arange(40) < 20
     decision = choose(
-        Purpose("precision_floor", 0.8), Labelled(score, score * 5, positive), corpus(score)
+        Purpose("precision_floor", 0.8),
+        Labelled(score, score * 5, positive, groups(40)),
+        corpus(score),
     )
     assert int(decision.keep(score, score).sum()) == 25
 
@@ -66,33 +71,27 @@ def test_the_precision_floor_keeps_as_many_as_it_may():
 def test_an_expected_score_is_a_cut_on_the_expected_score():
     score = np.array([0.9, 0.1], np.float32)
     expected = np.array([2.9, 3.0], np.float32)
-    known = Labelled(score, expected, np.array([True, False]))
-    decision = choose(Purpose("expected_score", 3.0), known, Corpus(score, expected, score))
+    known = Labelled(score, expected, np.array([True, False]), groups(2))
+    decision = choose(Purpose("expected_score", 3.0), known, corpus(score))
     assert decision.keep(score, expected).tolist() == [False, True]
 
 
-@given(SCORES, st.integers(0, 2**32))
+@given(SCORES, st.integers(1, 1_000_000), st.floats(1, 16))
 @settings(deadline=None)
-def test_along_the_curve_less_is_kept_and_less_found(score, seed):
-    points = curve(labelled(score, np.random.default_rng(seed)), corpus(score), "score")
-    for name in ("kept_share", "kept_share_bytes", "recall"):
-        along = [point[name] for point in points]
-        assert along == sorted(along, reverse=True)
-        assert all(0 <= value <= 1 for value in along)
-    assert points[0]["kept_share"] == 1
-
-
-@given(SCORES, st.integers(1, 20), st.integers(0, 2**32))
-@settings(deadline=None)
-def test_the_interval_holds_the_estimate_when_groups_are_alike(score, groups, seed):
-    rng = np.random.default_rng(seed)
-    positive, keep = rng.random(len(score)) < 0.5, rng.random(len(score)) < 0.5
-    names = np.array([f"g{i % groups}" for i in range(len(score))], object)
-    found = bootstrap(positive, keep, names, rng)
-    for low, high in found.values():
-        assert 0 <= low <= high <= 1
-    if groups == 1:
-        assert found["precision"] == pytest.approx([precision_recall(positive, keep)[0]] * 2)
+def test_a_token_budget_is_never_overspent_and_nearly_spent(score, budget, bytes_per_token):
+    whole = corpus(score)
+    tokens = whole.n_bytes / whole.n_bytes.sum() * whole.total_bytes / bytes_per_token
+    best = tokens[score == score.max()].sum()
+    purpose = Purpose("token_budget", budget, bytes_per_token)
+    if best > budget * (1 + 1e-9):
+        with pytest.raises(ValueError, match="its best stand for"):
+            choose(purpose, labelled(score, np.random.default_rng(0)), whole)
+        return
+    keep = choose(purpose, labelled(score, np.random.default_rng(0)), whole).keep(score, score * 5)
+    assert tokens[keep].sum() <= budget * (1 + 1e-9)
+    if not keep.all():  # the next best, with all that tie with it, would not have fitted
+        following = score == score[~keep].max()
+        assert tokens[keep].sum() + tokens[following].sum() > budget * (1 - 1e-9)
 
 
 def test_keeping_nothing_or_finding_nothing_is_zero_not_an_error():
