@@ -38,7 +38,7 @@ _CURE = "correct the address, or the credentials and the endpoint in the environ
 
 def filter_corpus(
     model: Path, addresses: Sequence[str], out: str, options: FilterOptions,
-    tasks: int | None, workers: int, engine: Literal["local", "ray"], dry_run: bool,
+    tasks: int | None, workers: int, engine: Literal["local", "ray", "slurm"], dry_run: bool,
 ) -> None:  # fmt: skip
     """Filter all files that are not done yet, and print what became of the documents."""
     decision = open_model(_NAME, model).decision

@@ -158,7 +158,7 @@ def score(model: str) -> None:
 @click.option("--id", "id_field", metavar="FIELD", help="Without it, ids are file:row.")
 @click.option("--tasks", type=click.IntRange(1), help="Shards that the files are dealt to.")
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--executor", type=click.Choice(["local", "ray"]), default="local")
+@click.option("--executor", type=click.Choice(["local", "ray", "slurm"]), default="local")
 @click.option("--format", "form", type=click.Choice(["parquet", "jsonl.zst"]), help="[as read]")
 @click.option("--max-document-bytes", type=click.IntRange(1_000), help="[10,000,000]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; write nothing.")
