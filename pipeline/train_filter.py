@@ -17,14 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import InputError, StageError
-from pipeline.filter_config import (
-    ExpectedScore,
-    KeepShare,
-    PrecisionFloor,
-    TokenBudget,
-    TrainFilterConfig,
-    Tuning,
-)
+from pipeline.filter_config import TokenBudget, TrainFilterConfig
 from pipeline.judge_filter import judge_filter
 from pipeline.labelled import (
     Material,
@@ -41,9 +34,6 @@ from pipeline.stage import Outcome, Stage, Workplace
 if TYPE_CHECKING:
     from classifiers.scorer import Scorer
     from classifiers.threshold import Corpus, Decision, Labelled, Purpose
-
-__all__ = ["STAGE", "ExpectedScore", "KeepShare", "PrecisionFloor", "TokenBudget",
-           "TrainFilterConfig", "Tuning"]  # fmt: skip
 
 _NAME = "train-filter"
 _FEWEST_TRAIN = 10  # labels of each class; below this a fold may hold none

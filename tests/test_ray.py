@@ -7,8 +7,8 @@ from conftest import Bench
 from pipeline import apply_filter, train_filter
 from pipeline.apply_filter import ApplyFilterConfig
 from pipeline.errors import StageError
+from pipeline.filter_config import TrainFilterConfig
 from pipeline.manifest import hash_file
-from pipeline.train_filter import TrainFilterConfig
 
 ray = pytest.importorskip("ray", reason="ray is not installed: uv pip install 'primer[ray]'")
 SMALL = TrainFilterConfig(trees=30, corpus_sample=200, folds=3)
