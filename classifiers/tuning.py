@@ -3,9 +3,8 @@
 The settings are drawn in a fixed order with the recipe's own first, so a larger budget tries what a
 smaller one did and more, and the outcome does not depend on how fast the machine is. Among a dozen
 settings the best mean is partly luck, so the recipe's own are left only for settings whose lead is
-at least its standard error. The lead is paired, fold by fold: most of what makes folds differ, and
-a single setting's error large, cancels out of it. (Left only for what lies beyond one standard
-error of the best setting itself, they hardly ever are: docs/log.md.)
+at least twice its standard error. The lead is paired, fold by fold: most of what makes folds
+differ, and a single setting's error large, cancels out of it. docs/log.md compares such rules.
 
 What it costs: settings x folds small forests, about 0.15 s each for 1,200 labels.
 Source: Breiman et al., "Classification and Regression Trees" (1984), section 3.4.3, for standard
@@ -35,6 +34,7 @@ CHOICES: dict[str, list[Any]] = {
     "max_features": ["sqrt", 0.05, 0.25, 0.5],
     "balance": [1.0, 0.5, 0.0],
 }
+SURE = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def standard_errors(leads: Floats) -> Floats:
 
 
 def surely_best(leads: Floats, errors: Floats) -> int:
-    """The place of the greatest lead among those of at least their error; 0 without any."""
-    sure = np.flatnonzero((leads >= errors) & (leads > 0))
+    """The place of the greatest lead among those that are sure; 0, the recipe's, without any."""
+    sure = np.flatnonzero((leads >= SURE * errors) & (leads > 0))
     return int(sure[np.argmax(leads[sure])]) if len(sure) else 0
 
 

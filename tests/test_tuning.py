@@ -32,7 +32,7 @@ def test_settings_that_cannot_learn_are_left(labels):
     assert tuned.tried[0]["pr_auc"] < max(t["pr_auc"] for t in tuned.tried) - 0.1
 
 
-def test_the_recipe_s_settings_are_left_only_for_a_lead_beyond_its_error():
+def test_the_recipe_s_settings_are_left_only_for_a_lead_of_twice_its_error():
     leads = np.array([[0.0, 0, 0, 0], [0.09, -0.05, 0.04, -0.04], [0.02, 0.01, 0.02, 0.01],
                       [0.02, 0.03, 0.01, 0.02]])  # fmt: skip
     errors = standard_errors(leads)
