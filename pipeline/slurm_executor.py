@@ -44,7 +44,8 @@ _SETTLING_S = 10.0  # for how long a network file system may hide a mark that a 
 # Reasons for which a job waits until a person or a changed request releases it.
 _HOPELESS = (
     "BadConstraints", "DependencyNeverSatisfied", "JobHeldAdmin", "PartitionConfig",
-    "PartitionNodeLimit", "PartitionTimeLimit", "launch failed requeued held",
+    "PartitionDown", "PartitionInactive", "PartitionNodeLimit", "PartitionTimeLimit",
+    "launch failed requeued held",
 )  # fmt: skip
 
 
@@ -194,8 +195,8 @@ class _Queue:
         if reason == told and all(any(word in r for word in _HOPELESS) for r in reasons):
             raise StageError(
                 self.stage,
-                f"Slurm can never start the {len(states)} jobs that are left ({reason})",
-                "correct executor in the recipe, or release them on the cluster's side",
+                f"Slurm does not start the {len(states)} jobs that are left ({reason})",
+                "correct executor in the recipe, or what holds them on the cluster's side",
             )
         if reason not in ("", "None", told):
             log.info("%s: %d jobs wait in Slurm's queue (%s)", self.stage, len(states), reason)

@@ -79,24 +79,57 @@ def queue():
     return asked("squeue", "--me", "--noheader", "--array").splitlines()
 
 
-def test_slurm_seals_what_local_processes_seal(tmp_path):
-    bench = Bench(tmp_path / "run")
+def bench_at(run):
+    bench = Bench(run)
     put(bench, [row for row, _ in corpus()], files=4)
     bench.make(train_filter.STAGE, SMALL)
     bench.stages.append(train_filter.STAGE)
-
-    def sealed(executor):
-        made = bench.make(
-            apply_filter.STAGE, SMALL, ApplyFilterConfig(tasks=3, executor=executor)
-        )
-        return {name: hash_file(made.path / name) for name in made.manifest.files}
-
-    here = sealed("local")
-    (bench.run / "05-apply-filter").rename(tmp_path / "local")
-    assert sealed("slurm") == here
+    return bench
 
 
-def test_a_rank_that_fails_is_named_with_its_last_words_and_the_others_stay_done(go):
+def sealed(bench, executor):
+    """The hashes of the sealed files, which are moved aside."""
+    config = ApplyFilterConfig(tasks=3, workers=1, executor=executor)
+    made = bench.make(apply_filter.STAGE, SMALL, config)
+    hashes = {name: hash_file(made.path / name) for name in made.manifest.files}
+    made.path.rename(f"{bench.run}-{executor}-{time.monotonic_ns()}")
+    return hashes
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    return bench_at(tmp_path_factory.mktemp("bench") / "run")
+
+
+@pytest.fixture(scope="module")
+def here(bench):
+    return sealed(bench, "local")
+
+
+def test_slurm_seals_what_local_processes_seal(bench, here):
+    assert sealed(bench, "slurm") == here
+
+
+FILTER_DRIVER = """
+import sys
+from pathlib import Path
+from test_slurm import bench_at, sealed
+sealed(bench_at(Path(sys.argv[1])), "slurm")
+"""
+
+
+def test_a_killed_driver_is_followed_by_one_that_seals_the_same(bench, here):
+    driver = subprocess.Popen([sys.executable, "-c", FILTER_DRIVER, bench.run], cwd=TESTS.parent)
+    wait_for(lambda: list(bench.run.rglob("completions/*")), bench.run)
+    driver.kill()
+    driver.wait(60)
+    assert queue() != []
+    assert sealed(bench, "slurm") == here
+    assert queue() == []
+
+
+def test_a_rank_that_fails_is_named_with_its_last_words_and_the_others_stay_done(go, monkeypatch):
+    monkeypatch.setattr("pipeline.slurm_executor._SETTLING_S", 1.0)  # the disk is not a network's
     with pytest.raises(
         StageError, match=r"1 of 3 shards failed under Slurm \(1\).*no bread in rank 1.*see .*\.out"
     ):
@@ -112,8 +145,9 @@ def test_a_rank_that_fails_is_named_with_its_last_words_and_the_others_stay_done
     ("fields", "told"),
     [
         ({"partition": "nosuch"}, "invalid partition"),
-        ({"cpus_per_task": 64}, "can never start the 3 jobs that are left .PartitionConfig"),
-        ({"time": "9:00:00"}, "can never start .*PartitionTimeLimit"),
+        ({"partition": "shut"}, "does not start .*PartitionDown"),
+        ({"cpus_per_task": 64}, "does not start the 3 jobs that are left .PartitionConfig"),
+        ({"time": "9:00:00"}, "does not start .*PartitionTimeLimit"),
         ({"mem_per_cpu_gb": 900}, "Memory specification can not be satisfied"),
         ({"sbatch_args": {"oops": 3}}, "oops"),
     ],
