@@ -34,10 +34,7 @@ from benchmarks.labelled_sets import CODE, DATA, PROSE
 from benchmarks.measured import Row, arguments, medians, report
 from classifiers.drift import Bins, Reference, ks_critical, ks_distance, psi
 from classifiers.drift_verdict import SCORES, Limits, judge_drift
-from classifiers.features import Features
-from classifiers.forest import to_onnx
-from classifiers.scorer import Forest, Scorer
-from classifiers.threshold import Decision
+from classifiers.scorer import Scorer
 from pipeline.document_batch import Batch
 from pipeline.drift_count import DriftCount
 from pipeline.drift_reference import count_reference, drift_columns
@@ -119,14 +116,7 @@ def _train(rows: list[dict[str, Any]]) -> tuple[Trained, Scorer]:
     nothing = Leakage(0, np.zeros(0), None)
     material = Material(rows, [], rows, len(rows), 1, nothing, ["stand-in"], len(rows), {})
     trained = learn_filter(material, TrainFilterConfig(), 0)
-    model = trained.forest
-    table = np.column_stack([trained.embedding.table_, model.lexical_])
-    scorer = Scorer(
-        Forest.open(to_onnx(model.forest_)), Features(trained.embedding.idf_, table),
-        model.forest_.classes_, model.positive_score_min, trained.calibration,
-        Decision("score", 0.0),
-    )  # fmt: skip
-    return trained, scorer
+    return trained, trained.uncut_scorer()
 
 
 def _columns(scorer: Scorer, rows: list[dict[str, Any]]) -> Matrix:

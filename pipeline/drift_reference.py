@@ -1,11 +1,9 @@
 """reference.json beside a filter: the histograms that later documents are compared with.
 
 They are of documents that the filter has not seen. Those that the word embedding and the forest
-were made from look other to them than all others do: measured on 1,000 files, an axis of the
-embedding has a PSI of up to 0.35 between the documents that it was fitted to and unseen ones of the
-same sort. So a part of the corpus's sample is set apart for this, and the file tells which
-documents were seen, so that those are not counted when the filter is applied to its own corpus.
-docs/drift.md has the figures.
+were made from look other to them than all others do (docs/drift.md has the figures). So a part of
+the corpus's sample is set apart for this, and the file tells which documents were seen, so that
+those are not counted when the filter is applied to its own corpus.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import re
 from collections import Counter
 from typing import Any, NamedTuple
 
+from pipeline.parsing import parse
 from pipeline.sandbox import Sandbox
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```[ \t]*$", re.M | re.S)
@@ -69,7 +70,7 @@ def judge_exercise(content: dict[str, Any], sandbox: Sandbox) -> Judged:
 def without_body(solution: str) -> str | None:
     """The solution with the last function's body replaced by `pass`; None without a function."""
     try:
-        tree = ast.parse(solution)
+        tree = parse(solution)
         functions = [n for n in tree.body if isinstance(n, ast.FunctionDef)]
         if not functions:
             return None

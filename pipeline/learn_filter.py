@@ -11,6 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.filter_config import TrainFilterConfig, Tuning
 from pipeline.labelled import Material, groups_of, kinds_of, scores_of, texts_of
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from classifiers.calibration import Calibration, Way
     from classifiers.embedding import WordEmbedding
     from classifiers.forest import FilterForest, Fold
+    from classifiers.scorer import Scorer
     from classifiers.threshold import Labelled
 
 log = logging.getLogger("primer")
@@ -32,6 +35,20 @@ class Trained:
     calibration: tuple[Calibration, Calibration]  # of the score, of the expected score
     held_out: Labelled  # the training labels, each judged out of its fold
     told: dict[str, Any]  # how it was tuned and calibrated, for the report
+
+    def uncut_scorer(self) -> Scorer:
+        """The filter before its cut is chosen: it keeps everything."""
+        from classifiers.features import Features
+        from classifiers.forest import to_onnx
+        from classifiers.scorer import Forest, Scorer
+        from classifiers.threshold import Decision
+
+        table = np.column_stack([self.embedding.table_, self.forest.lexical_])
+        return Scorer(
+            Forest.open(to_onnx(self.forest.forest_)), Features(self.embedding.idf_, table),
+            self.forest.forest_.classes_, self.forest.positive_score_min, self.calibration,
+            Decision("score", 0.0),
+        )  # fmt: skip
 
 
 def learn_filter(material: Material, config: TrainFilterConfig, seed: int) -> Trained:

@@ -6,6 +6,7 @@ import ast
 
 import numpy as np
 
+from pipeline.parsing import read_literal
 from pipeline.standin_functions import Seen, Subject, trace
 from pipeline.standin_narration import Narrator, growth
 
@@ -204,7 +205,7 @@ _ERRORS = {
 def type_of(shown: str) -> str:
     """The kind of value that a printed text looks like."""
     try:
-        return type(ast.literal_eval(shown)).__name__
+        return type(read_literal(shown)).__name__
     except (ValueError, SyntaxError):
         return "str"
 

@@ -12,6 +12,7 @@ import hashlib
 import re
 from typing import Any
 
+from pipeline.parsing import read_literal
 from pipeline.prompts import SCHEMAS, read_prompt
 from pipeline.standin_functions import Subject, study
 from pipeline.standin_lessons import Lesson
@@ -87,7 +88,7 @@ def _is_literal(shown: str) -> bool:
 def _literal(shown: str) -> str:
     """What an interactive session would show for a value that prints as `shown`."""
     try:
-        return repr(ast.literal_eval(shown))
+        return repr(read_literal(shown))
     except (ValueError, SyntaxError):
         return repr(shown)
 

@@ -143,18 +143,9 @@ def _seal_filter(
 ) -> Cut:
     """Pick the cut, and write forest.onnx, features/, threshold.json and reference.json."""
     from classifiers.curve import curve
-    from classifiers.features import Features
-    from classifiers.forest import to_onnx
-    from classifiers.scorer import Forest, Scorer
-    from classifiers.threshold import Decision, choose
+    from classifiers.threshold import choose
 
-    model = trained.forest
-    table = np.column_stack([trained.embedding.table_, model.lexical_])
-    undecided = Scorer(
-        Forest.open(to_onnx(model.forest_)), Features(trained.embedding.idf_, table),
-        model.forest_.classes_, model.positive_score_min, trained.calibration,
-        Decision("score", 0.0),
-    )  # fmt: skip
+    undecided = trained.uncut_scorer()
     corpus = _judge_corpus(undecided, material, trained.held_out)
     try:
         decision = choose(purpose, trained.held_out, corpus)

@@ -160,7 +160,7 @@ def test_what_slurm_will_never_run_is_one_clear_line(go, fields, told):
 
 
 DRIVER = """
-import sys, time
+import sys
 from pathlib import Path
 from pipeline.executors import SlurmExecutor
 from pipeline.shards import run_shards
