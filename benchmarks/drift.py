@@ -113,7 +113,7 @@ def _train(rows: list[dict[str, Any]]) -> tuple[Trained, Scorer]:
     for row in rows:
         judged = judge_code(row["text"]) if row["kind"] == "code" else judge_prose(row["text"])
         row["score"] = sum(holds for holds, _ in judged)
-    nothing = Leakage(0, np.zeros(0), None)
+    nothing = Leakage(0, 0, np.zeros(0), None)
     material = Material(rows, [], rows, len(rows), 1, nothing, ["stand-in"], len(rows), {})
     trained = learn_filter(material, TrainFilterConfig(), 0)
     return trained, trained.uncut_scorer()

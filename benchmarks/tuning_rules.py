@@ -1,4 +1,4 @@
-"""When should tuning leave a recipe's settings, and how are votes calibrated best? On people's sets.
+"""When should tuning leave a recipe's settings, and how are votes calibrated? On people's sets.
 
     python -m benchmarks.tuning_rules [--quick] [--json FILE]
 

@@ -24,7 +24,7 @@ from pipeline.records import read_batches, read_rows
 
 Row = dict[str, Any]
 _COLUMNS = ["doc_id", "text", "kind", "source", "group", "url_or_path"]
-_MAX_SAMPLED_TEXT_BYTES = 200_000  # a longer text tells little more about words and scores
+_MAX_SAMPLED_TEXT_CHARS = 200_000  # a longer text tells little more about words and scores
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def _numbered(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[int, pa.Recor
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= _MAX_SAMPLED_TEXT_BYTES else text[:_MAX_SAMPLED_TEXT_BYTES]
+    return text if len(text) <= _MAX_SAMPLED_TEXT_CHARS else text[:_MAX_SAMPLED_TEXT_CHARS]
 
 
 def _joined(document: Row, label: Row) -> Row:

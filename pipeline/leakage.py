@@ -33,6 +33,7 @@ _SHOWN = ("doc_id", "url_or_path", "source", "group")
 class Leakage:
     """What was found across the split; `nearest` has the similarity of each test row that stays."""
 
+    groups_on_both_sides: int
     near_copies_left_out: int
     nearest: npt.NDArray[np.float64]
     closest: tuple[Row, Row] | None  # (test, train) row of the most alike pair
@@ -42,7 +43,7 @@ class Leakage:
         counts, _ = np.histogram(self.nearest, bins=_BINS, range=(0, MAX_SIMILARITY))
         pair = [_shown(row) for row in self.closest or ()]
         return {
-            "groups_on_both_sides": 0,  # `part_fairly` refuses anything else
+            "groups_on_both_sides": self.groups_on_both_sides,
             "near_copies_left_out": self.near_copies_left_out,
             "max_similarity": MAX_SIMILARITY,
             "greatest_similarity_left": float(self.nearest.max(initial=0)),
@@ -61,7 +62,7 @@ def part_fairly(stage: str, test: list[Row], train: list[Row]) -> tuple[list[Row
             "give all labels of a group the same split, or run the stage label again",
         )
     if not test or not train:
-        return test, Leakage(0, np.zeros(0), None)
+        return test, Leakage(len(both), 0, np.zeros(0), None)
     known = np.stack([signature(row["text"]) for row in train])
     alike = np.zeros(len(test))
     nearest = np.zeros(len(test), np.int64)
@@ -74,7 +75,7 @@ def part_fairly(stage: str, test: list[Row], train: list[Row]) -> tuple[list[Row
     if len(fair):
         at = fair[np.argmax(alike[fair])]
         closest = (test[at], train[nearest[at]])
-    return [test[i] for i in fair], Leakage(len(test) - len(fair), alike[fair], closest)
+    return [test[i] for i in fair], Leakage(len(both), len(test) - len(fair), alike[fair], closest)
 
 
 def _shown(row: Row) -> Row:
