@@ -30,7 +30,12 @@ from classifiers.features import dense_features
 from classifiers.forest import FilterForest, judge_folds, make_folds, split_by_group
 from classifiers.tuning import CHOICES, Settings, tune
 
-RULES = {"the best mean": None, "a lead of 1 error": 1.0, "of 2": 2.0, "of 3": 3.0}
+RULES = {
+    "the best mean": None,
+    "a lead of 1 error": 1.0,
+    "a lead of 2 errors": 2.0,
+    "a lead of 3 errors": 3.0,
+}
 SEEDS = (1, 2)
 MOST_DOCUMENTS, QUICK_DOCUMENTS = 1_100, 300
 FOLDS = 5
