@@ -152,8 +152,10 @@ def _figures(stages: Mapping[str, tuple[Path, Manifest]]) -> list[Table | Text]:
     if "apply-filter" in facts:
         table.add_row("kept share of documents", _number(facts["apply-filter"].get("kept_share")))
     if "synthesize" in facts:
-        for key in ("textbooks_accepted", "exercises_accepted"):
-            table.add_row(key.replace("_", " "), str(facts["synthesize"].get(key)))
+        found = facts["synthesize"]
+        for task, wanted in found["wanted"].items():
+            if wanted:
+                table.add_row(f"{task}s accepted", f"{found['accepted'][task]:,} of {wanted:,}")
     models = facts.get("evaluate", {}).get("models", [])
     return [table, Text(), _models_table(models)] if models else [table]
 

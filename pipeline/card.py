@@ -19,6 +19,7 @@ from pipeline.card_plots import plot_card
 from pipeline.config import Section
 from pipeline.croissant import write_croissant
 from pipeline.decontaminate import ARMS
+from pipeline.diversity_report import diversity_rows
 from pipeline.errors import StageError
 from pipeline.ledger import Ledger
 from pipeline.lineage import write_prov
@@ -148,7 +149,8 @@ def _body(needs: Mapping[str, Sealed], config: CardConfig) -> dict[str, Any]:
         "filter": facts["train-filter"],
         "applied": facts["apply-filter"],
         "synthetic": facts["synthesize"],
-        "diversity": [(n, diversity[n]) for n in ("accepted", "raw", "human_reference")],
+        "diversity": diversity_rows(diversity),
+        "pieces": _pieces(facts["synthesize"]),
         "benchmarks": json.loads(needs["decontaminate"].file("benchmarks.json").read_text()),
         "contamination": facts["decontaminate"],
         "tokens": facts["tokenize"],
@@ -163,6 +165,15 @@ def _body(needs: Mapping[str, Sealed], config: CardConfig) -> dict[str, Any]:
         ],
         "limits": _limits(facts),
     }
+
+
+def _pieces(synthetic: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Of each task that was asked for: slots, accepted pieces, and how well pairs are covered."""
+    return [
+        (task, wanted, synthetic["accepted"][task], synthetic["coverage"].get(task))
+        for task, wanted in synthetic["wanted"].items()
+        if wanted
+    ]
 
 
 def _journey_row(name: str, account: Ledger) -> dict[str, Any]:

@@ -1,4 +1,9 @@
-"""The stand-in's lessons: five formats, four audiences, from one function that has been run."""
+"""The stand-in's lessons on one function that has been run: by format, audience, style, difficulty.
+
+What a choice changes: the format decides the parts and their order, the difficulty how many calls
+are shown (with those that fail from `demanding` on), the style how parts are opened and told, the
+audience what the piece ends with, and the persona and the words whom and what it speaks of.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,9 @@ import ast
 
 import numpy as np
 
+from pipeline.standin_frame import Frame, kind_of, type_of
 from pipeline.standin_functions import Seen, Subject, trace
-from pipeline.standin_narration import Narrator, growth
+from pipeline.standin_narration import Narrator
 
 
 class Lesson:
@@ -18,7 +24,10 @@ class Lesson:
         self.generator = np.random.default_rng(seed)
         self.narrator = Narrator(self.generator)
         order = self.generator.permutation(len(subject.worked))
-        self.worked = [subject.worked[i] for i in sorted(order[: 2 + int(order[0]) % 3])]
+        calls, self.most_steps, failing = _DEPTHS.get(choices.get("difficulty", ""), (3, 9, 0))
+        self.worked = [subject.worked[i] for i in sorted(order[:calls])]
+        self.failing = subject.raised[:failing]
+        self.frame = Frame(subject, choices, self.narrator, self.worked)
 
     def title(self) -> str:
         """A heading for the piece."""
@@ -29,34 +38,18 @@ class Lesson:
             "dialogue": f"A conversation about `{self.subject.name}`",
             "common mistakes": f"Where `{self.subject.name}` surprises",
             "quiz": f"What does `{self.subject.name}` return?",
+            "exercise": f"Exercise: write `{self.subject.name}`",
         }.get(form, f"How {spoken} works in Python")
 
     def text(self) -> str:
         """The whole piece in Markdown."""
         parts = {
             "worked example": self._worked_example, "dialogue": self._dialogue,
-            "common mistakes": self._mistakes, "quiz": self._quiz,
+            "common mistakes": self._mistakes, "quiz": self._quiz, "exercise": self._exercise,
         }.get(self.choices["format"], self._lesson)()  # fmt: skip
-        blocks = [f"# {self.title()}", self._opening(), *parts, self._closing()]
+        blocks = [f"# {self.title()}", self.frame.opening(), self.frame.reader(), *parts]
+        blocks += [self.frame.beside(), self.frame.closing()]
         return "\n\n".join(block for block in blocks if block) + "\n"
-
-    def _opening(self) -> str:
-        verb, noun, adjective = self.choices["words"].split(", ")
-        purpose = _sentences(self.subject.documentation, 2) or (
-            f"`{self.subject.name}` takes {self._parameters()} and gives back a value."
-        )
-        if self.choices["style"] == "story":
-            return (
-                f"Someone at the {noun} has to {verb} things all day, and the {adjective} part is "
-                f"always the same small step. A program can take it over. {purpose}"
-            )
-        if self.choices["style"] == "questions":
-            return f"What is it for? {purpose}"
-        return purpose
-
-    def _parameters(self) -> str:
-        names = [f"`{a.arg}`" for a in self.subject.parameters]
-        return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
     def _source(self) -> str:
         return f"```python\n{self.subject.source.strip()}\n```"
@@ -81,8 +74,8 @@ class Lesson:
         return f"## {question}\n\n" if self.choices["style"] == "questions" else ""
 
     def _steps(self, most: int) -> str:
-        told = list(self.narrator.tell(self.subject.node.body))[:most]
-        if self.choices["audience"] == "beginner":
+        told = list(self.narrator.tell(self.subject.node.body))[: min(most, self.most_steps)]
+        if self.choices["audience"] == "beginner" or self.choices["style"] == "checklist":
             return "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(told, 1))
         return " ".join(told)
 
@@ -90,7 +83,7 @@ class Lesson:
         depth = {"beginner": 14, "student": 10, "practitioner": 6, "teacher": 8}
         steps = self._steps(depth.get(self.choices["audience"], 8))
         return [
-            self._ask("What does a run show?") + self._run(self.worked),
+            self._ask("What does a run show?") + self._run([*self.worked, *self.failing]),
             self._ask("How does it get there?") + steps,
             self._notice(),
         ]
@@ -161,6 +154,28 @@ class Lesson:
             parts.append(f"**Answer {i}.** {letter}) `{one.shown}`. {reason}")
         return [*parts, "Run it to check the answers:", self._run(self.worked)]
 
+    def _exercise(self) -> list[str]:
+        """What to write, with two examples; then a solution, and tests with what each is for."""
+        node, shown = self.subject.node, self.worked[:2]
+        examples = "\n".join(f"- `{one.call}` gives `{one.shown}`" for one in shown)
+        tests = "\n".join(f"assert str({one.call}) == {one.shown!r}" for one in self.worked)
+        reasons = "\n".join(
+            f"{i}. `{one.call}` must give {kind_of(one.shown)} that prints as `{one.shown}`."
+            for i, one in enumerate(self.worked, 1)
+        )
+        code = f"{self.subject.source.strip()}\n\n{tests}\nprint('all tests pass')"
+        return [
+            self._ask("What is to be written?")
+            + f"Write a function `{node.name}({ast.unparse(node.args)})`. Two examples:",
+            examples,
+            self._ask("How can it be done?") + "Try it before you read on.",
+            self._steps(6),
+            "A solution with its tests:",
+            f"```python\n{code}\n```\n\n```text\nall tests pass\n```",
+            "What the tests are for:",
+            reasons,
+        ]
+
     def _notice(self) -> str:
         notes = []
         defaults = self.subject.node.args.defaults
@@ -174,23 +189,10 @@ class Lesson:
             notes.append(f"Not everything is accepted: `{one.call}` raises `{one.error}`.")
         return "What to notice. " + " ".join(notes) if notes else ""
 
-    def _closing(self) -> str:
-        audience, other = self.choices["audience"], self.subject.worked[-1]
-        if audience == "student":
-            return "How the work grows. " + growth(self.subject.node)
-        if audience == "teacher":
-            return (
-                f"For the class: show `{self.worked[0].call}` first and let them guess. Then ask "
-                f"what changes with `{other.call}`; the answer to wait for is `{other.shown}`."
-            )
-        if audience == "beginner":
-            return (
-                f"Your turn: before you run `{other.call}`, write down what you expect. "
-                f"Then compare: it gives `{other.shown}`."
-            )
-        return f"In short: pass {self._parameters()}; `{other.call}` gives `{other.shown}`."
 
-
+_DEPTHS = {  # calls shown, steps told, calls that fail
+    "first steps": (2, 5, 0), "core": (3, 9, 0), "demanding": (4, 12, 1), "expert": (5, 16, 2),
+}  # fmt: skip
 _ERRORS = {
     "TypeError": "The body applies an operation that values of that type do not have.",
     "AttributeError": "The body asks the value for a method that its type does not offer.",
@@ -199,18 +201,3 @@ _ERRORS = {
     "KeyError": "It looks up a key that is not there.",
     "ZeroDivisionError": "Somewhere on the way it divides by that zero.",
 }
-
-
-def type_of(shown: str) -> str:
-    """The kind of value that a printed text looks like."""
-    try:
-        return type(ast.literal_eval(shown)).__name__
-    except (ValueError, SyntaxError):
-        return "str"
-
-
-def _sentences(text: str, most: int) -> str:
-    """The first sentences of a text, on one line."""
-    flat = " ".join(text.split())
-    found = [s.strip() for s in flat.replace("e.g. ", "e.g.\u00a0").split(". ") if s.strip()]
-    return ". ".join(s.rstrip(".") for s in found[:most]) + "." if found else ""
