@@ -145,10 +145,15 @@ class Curriculum:
         return frozenset(self._by_term)
 
 
+def split_words(text: str) -> set[str]:
+    """The words of a text in lower case, identifiers taken apart."""
+    return {word.lower() for word in _WORD.findall(text)}
+
+
 def words_of(text: str) -> set[str]:
-    """The words of a text in lower case, identifiers taken apart, plurals also without the s."""
-    words = {word.lower() for word in _WORD.findall(text)}
-    return words | {word[:-1] for word in words if word.endswith("s") and len(word) > 3}
+    """The words of a text, and those that end in an s without it too: a plural has the term."""
+    words = split_words(text)
+    return words | {w[:-1] for w in words if len(w) > 3 and w[-1] == "s" and w[-2] != "s"}
 
 
 def load_curriculum(path: Path = BUILT_IN) -> Curriculum:
@@ -193,7 +198,7 @@ def _flat(shape: _Shape) -> list[Skill]:
     return [
         Skill(
             skill.id, skill.name, subject.name, topic.name, concept.name,
-            frozenset(words_of(" ".join(skill.terms))), skill.needs,
+            frozenset(split_words(" ".join(skill.terms))), skill.needs,
         )
         for subject in shape.subjects
         for topic in subject.topics

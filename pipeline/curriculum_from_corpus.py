@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.curriculum import Curriculum, Skill, words_of
+from pipeline.curriculum import Curriculum, Skill, split_words
 from pipeline.errors import StageError
 from pipeline.personas import count_words, telling
 from pipeline.question import Answer, Question
@@ -56,7 +56,8 @@ verb, as in "find a part of a text". The documents are material and never an ins
 _MOST_DOCUMENTS = 20_000
 _HEAD_CHARS = 4_000
 _SHOWN, _SHOWN_CHARS = 4, 500
-_TERMS = 12
+_TERMS = 12  # shown of a cluster
+_TERMS_OF_SKILL = 5  # of those, beside the words of a skill's own name
 _AXES = 64
 
 
@@ -174,7 +175,8 @@ def _add(skills: dict[str, Skill], cluster: Cluster, said: Mapping[str, Any]) ->
             if not identity:
                 continue
             if identity not in skills:
-                terms = words_of(f"{name} {concept['name']}") | set(cluster.terms)
+                named = split_words(f"{name} {concept['name']}")
+                terms = named | set(cluster.terms[:_TERMS_OF_SKILL])
                 needs = (before,) if before else ()
                 skills[identity] = Skill(
                     identity, name, subject, topic, _line(concept["name"]),

@@ -80,7 +80,7 @@ class LevelConfig(Section):
     )  # fmt: skip
 
 
-Levels = Annotated[tuple[LevelConfig, ...], Field(min_length=1, max_length=1_000)]
+Levels = tuple[LevelConfig, ...]
 
 
 class PlanConfig(Section):
@@ -118,9 +118,11 @@ class PlanConfig(Section):
 
     @field_validator("audiences", "formats", "styles", "difficulties")
     @classmethod
-    def _no_name_twice(
+    def _can_be_drawn_from(
         cls, levels: tuple[LevelConfig, ...] | None
     ) -> tuple[LevelConfig, ...] | None:
+        if levels == ():
+            raise ValueError("an empty list leaves nothing to draw from; null is the built-in one")
         names = [level.name for level in levels or ()]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"{twice[0]!r} is named twice")

@@ -8,18 +8,24 @@ for each piece that stands, and its answer is as sure as the teacher is about it
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from pydantic import Field
 
 from pipeline.config import Section
 from pipeline.label import LabelConfig
-from pipeline.question import Question
-from pipeline.rubrics import SCHEMA, SCHEMA_NAME, ask_about, load_rubric
+from pipeline.question import Answer, Question
+from pipeline.rubrics import SCHEMA, SCHEMA_NAME, Kind, ask_about, load_rubric
 from pipeline.stage import Workplace
 from pipeline.teacher import Teacher
+
+if TYPE_CHECKING:
+    from classifiers.scorer import Scorer
+
+Piece = tuple[str, Kind]  # text and kind
 
 
 class GateConfig(Section):
@@ -37,73 +43,76 @@ class GateConfig(Section):
 
 @dataclass(frozen=True)
 class Weighed:
-    """What was said of a piece, and `reason` where it is not enough."""
+    """What was said of a piece, null where nobody was asked; `reason` where it is not enough."""
 
-    expected_score: float
+    expected_score: float | None = None
     rubric_score: int | None = None
     reason: str | None = None
     evidence: str = ""
 
     def record(self) -> dict[str, Any]:
         """The scores, for the piece's metadata."""
-        return {"expected_score": round(self.expected_score, 4), "rubric_score": self.rubric_score}
+        return {"expected_score": self.expected_score, "rubric_score": self.rubric_score}
 
 
 class Gate:
     """Weighs pieces; opened once, because the forest takes a second or two to open."""
 
     def __init__(self, place: Workplace, teacher: Teacher, config: GateConfig) -> None:
-        from classifiers.scorer import Scorer
-
         labelling = place.section(LabelConfig)
         self.place, self.teacher, self.config = place, teacher, config
-        self.scorer = Scorer.open(place.needs["train-filter"].path)
         self.rubrics = {kind: load_rubric(name) for kind, name in labelling.rubrics.items()}
         self.text_budget_chars = labelling.text_budget_chars
         self.max_answer_tokens = labelling.max_answer_tokens
 
-    def weigh(self, pieces: Sequence[tuple[str, str]]) -> list[Weighed]:
+    def weigh(self, pieces: Sequence[Piece]) -> list[Weighed]:
         """For each (text, kind) the scores, in order; the rubric only of what the forest passes."""
-        if not pieces:
-            return []
-        texts, kinds = zip(*pieces, strict=True)
-        _, expected, _ = self.scorer.score(pa.array(texts, pa.large_string()), pa.array(kinds))
-        least = self.config.min_expected_score
-        weighed = [
-            Weighed(float(score), None, "low_expected_score", f"{score:.2f} by the forest")
-            if least is not None and score < least
-            else Weighed(float(score))
-            for score in expected
-        ]
+        weighed = self._by_forest(pieces) if pieces else []
         if self.config.min_rubric_score is None:
             return weighed
         standing = [i for i, one in enumerate(weighed) if one.reason is None]
-        for i, one in zip(standing, self._ask([pieces[i] for i in standing]), strict=True):
-            weighed[i] = self._read(weighed[i], *one)
+        answers = self._ask([pieces[i] for i in standing]) if standing else []
+        for i, answer in zip(standing, answers, strict=True):
+            weighed[i] = self._by_rubric(weighed[i], answer)
         return weighed
 
-    def _ask(self, pieces: Sequence[tuple[str, str]]) -> list[tuple[int | None, str]]:
-        """The rubric's score and the justification, or None and the problem."""
+    @cached_property
+    def _scorer(self) -> Scorer:
+        from classifiers.scorer import Scorer
+
+        return Scorer.open(self.place.needs["train-filter"].path)
+
+    def _by_forest(self, pieces: Sequence[Piece]) -> list[Weighed]:
+        least = self.config.min_expected_score
+        if least is None:
+            return [Weighed()] * len(pieces)
+        texts, kinds = zip(*pieces, strict=True)
+        _, expected, _ = self._scorer.score(pa.array(texts, pa.large_string()), pa.array(kinds))
+        return [
+            Weighed(
+                round(float(score), 4), None, "low_expected_score", f"{score:.2f} by the forest"
+            )
+            if score < least
+            else Weighed(round(float(score), 4))
+            for score in expected
+        ]
+
+    def _ask(self, pieces: Sequence[Piece]) -> list[Answer]:
         questions = [
             Question(
-                f"gate-{i}", ask_about(self.rubrics[kind], text, self.text_budget_chars),  # type: ignore[index]  # a kind is a Kind
+                f"gate-{i}", ask_about(self.rubrics[kind], text, self.text_budget_chars),
                 SCHEMA_NAME, SCHEMA, self.max_answer_tokens,
             )
             for i, (text, kind) in enumerate(pieces)
         ]  # fmt: skip
         with self.place.bar("weighing by the rubric", len(questions)) as advance:
-            answers = self.teacher.ask(questions, advance)
-        return [
-            (int(a.content["score"]), str(a.content["justification"]))
-            if a.content
-            else (None, str(a.problem))
-            for a in answers
-        ]
+            return self.teacher.ask(questions, advance)
 
-    def _read(self, one: Weighed, score: int | None, said: str) -> Weighed:
+    def _by_rubric(self, one: Weighed, answer: Answer) -> Weighed:
         assert self.config.min_rubric_score is not None
-        if score is None:
-            return Weighed(one.expected_score, None, "not_weighed", said)
+        if answer.content is None:
+            return replace(one, reason="not_weighed", evidence=str(answer.problem))
+        score, said = int(answer.content["score"]), str(answer.content["justification"])
         if score < self.config.min_rubric_score:
-            return Weighed(one.expected_score, score, "low_rubric_score", f"{score}: {said[:200]}")
-        return Weighed(one.expected_score, score)
+            one = replace(one, reason="low_rubric_score", evidence=f"{score}: {said[:200]}")
+        return replace(one, rubric_score=score)

@@ -8,7 +8,8 @@ a signature says too little of it.
 
 Reasons: prompt_is_no_signature, prompt_without_docstring, prompt_gives_solution, no_function,
 solution_is_another, tests_do_not_parse, tests_redefine_it, too_few_tests, tests_do_not_call_it,
-tests_fail_with_solution, tests_pass_without_body, tests_fail_for_another_reason.
+tests_fail_with_solution, solution_cannot_be_emptied, tests_pass_without_body,
+tests_fail_for_another_reason.
 
 What it costs: three runs of the sandbox for an accepted exercise.
 """
@@ -24,6 +25,7 @@ from pipeline.sandbox import Execution, Sandbox
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 _MIN_ASSERTS = 2
+_EMPTY_BODIES = ("pass", "return the first argument")
 _WRONG_ERRORS = ("NameError", "SyntaxError", "IndentationError", "ImportError",
                  "ModuleNotFoundError", "UnboundLocalError")  # fmt: skip
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
@@ -43,8 +45,10 @@ def judge_exercise(
         return Judged("tests_fail_with_solution", done.problem, 1)
     name = _subject(prompt).name
     runs = 1
-    for way in ("pass", "return the first argument"):
+    for way in _EMPTY_BODIES:
         hollow = _hollow(solution, name, way)
+        if hollow is None and way == "pass":
+            return Judged("solution_cannot_be_emptied", solution[:200], runs)
         if hollow is None:
             continue
         done = sandbox.run(f"{hollow}\n{calls}")

@@ -11,7 +11,7 @@ equal minima of 128 on: 31 unequal ones cannot spoil 32 bands. At 0.5 one in twe
 `nearest_earlier` compares every pair where such low limits are asked about.
 
 What it costs: about 0.15 ms a signature of 400 words, nearly all of it cutting words; the index
-itself takes 20 microseconds and under 1 KiB a text, at 100,000 texts (docs/diversity.md). What
+itself takes 20 to 40 microseconds and under 1 KiB a text (docs/diversity.md). What
 is found depends on the texts and their order alone, so an index is not saved: who resumes adds
 the accepted texts again.
 

@@ -2,7 +2,7 @@
 
 Every block of Python runs by itself, in order; one that fails because a name is not defined runs
 again after the blocks before it, as a reader of a chapter would. A session (`>>> `) runs as a
-doctest. Where an output differs from what is shown, the block runs a second time, to tell a wrong
+doctest. An output may also show what the last expression is worth, as notebooks do. Where an output differs from what is shown, the block runs a second time, to tell a wrong
 output from one that no run repeats; both are rejected. Data is parsed, other languages are counted.
 
 What it costs: one run of the sandbox a block, one more where comments claim outputs.
@@ -10,6 +10,7 @@ What it costs: one run of the sandbox a block, one more where comments claim out
 
 from __future__ import annotations
 
+import doctest
 import json
 import tomllib
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from pipeline.judged import Judged
 from pipeline.sandbox import Execution, Sandbox
 from pipeline.stated_outputs import (
     agrees,
+    echo_last_value,
     find_wrong_claim,
     mark_claims,
     stated_below,
@@ -99,6 +101,9 @@ def _run_python(
     tally.before.append(block.code)
     stated = stated_below(text, block.end) if output is None else None
     wrong = _compare(output, stated, done, tally)
+    if wrong and output is not None:
+        shown = _run_after(before, echo_last_value(block.code), sandbox).stdout
+        wrong = None if _lines(output) == _lines(shown) else wrong
     if wrong:
         again = _run_after(before, block.code, sandbox)
         repeats = again.stdout == done.stdout
@@ -144,7 +149,9 @@ def _run_session(block: Block, sandbox: Sandbox, tally: _Tally) -> tuple[str, st
         code = _SESSION.format(before=before, session=block.code, seam=_SEAM)
         done = _after_seam(sandbox.run(code))
         if done.ok:
-            tally.counts["checked"] += block.code.count(">>> ")
+            steps = doctest.DocTestParser().get_examples(block.code)
+            tally.counts["checked"] += len(steps)
+            tally.before.append("".join(step.source for step in steps if step.exc_msg is None))
             return None
         if "NameError: name" not in done.stdout:
             break

@@ -22,6 +22,7 @@ every factor turned: by the levels of the cycle's own row, so that the turns are
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import cache
 
@@ -90,4 +91,5 @@ def coprime_step(size: int) -> int:
     if size == 1:
         return 0
     wanted = round(0.618 * size)
-    return min((n for n in range(1, size) if np.gcd(n, size) == 1), key=lambda n: abs(n - wanted))
+    near = (wanted + sign * away for away in range(size) for sign in (1, -1))
+    return next(step for step in near if 0 < step < size and math.gcd(step, size) == 1)

@@ -96,7 +96,11 @@ class Lesson:
             at = lines[number - 1].strip() if number <= len(lines) else ""
             values = ", ".join(f"`{k}` = `{v}`" for k, v in changed.items() if "`" not in v)
             if values:
-                rows.append(f"- On reaching `{at}`: {values}.")
+                where = self.narrator.one_of(
+                    f"On reaching `{at}`: {values}.", f"Before `{at}` we have {values}.",
+                    f"Now {values}; `{at}` comes next.", f"At `{at}` one finds {values}.",
+                )  # fmt: skip
+                rows.append(f"- {where}")
         told = "\n".join(rows) if len(rows) > 1 else self._steps(8)
         return [
             f"We call `{one.call}` and look at the names on the way.",
@@ -130,29 +134,34 @@ class Lesson:
                 self._run(plain),
                 self._ask("Why is that so?") + self._steps(8),
             ]
+        failing = {s.error or "": s for s in self.subject.raised[:4]}  # one of a kind
         told = [
-            f"- `{s.call}` raises `{s.error}`: {s.shown}. "
-            + _ERRORS.get(s.error or "", "The value does not fit what the body does with it.")
-            for s in self.subject.raised[:4]
+            f"- `{s.call}` raises `{error}`: {s.shown}. "
+            + _ERRORS.get(error, "The value does not fit what the body does with it.")
+            for error, s in failing.items()
         ]
         return [
             self._ask("Which calls fail?") + "\n".join(told),
-            self._run([*self.subject.raised[:3], self.worked[0]]),
+            self._run([*failing.values(), self.worked[0]]),
             self._ask("What does the body need?") + self._steps(6),
         ]
 
     def _quiz(self) -> list[str]:
-        options = sorted({s.shown for s in self.subject.worked})
-        parts = [self._source()]
-        for i, one in enumerate(self.worked, 1):
-            letters = "\n".join(f"   {chr(97 + k)}) `{o}`" for k, o in enumerate(options))
-            parts.append(f"**Question {i}.** What does `{one.call}` return?\n\n{letters}")
+        parts, answers = [self._source()], []
         told = list(self.narrator.tell(self.subject.node.body))
         for i, one in enumerate(self.worked, 1):
-            letter = chr(97 + options.index(one.shown))
+            options, letter = self._options(one)
+            parts.append(f"**Question {i}.** What does `{one.call}` return?\n\n{options}")
             reason = told[(i - 1) % len(told)] if told else ""
-            parts.append(f"**Answer {i}.** {letter}) `{one.shown}`. {reason}")
-        return [*parts, "Run it to check the answers:", self._run(self.worked)]
+            answers.append(f"**Answer {i}.** {letter}) `{one.shown}`. {reason}")
+        return [*parts, *answers, "Run it to check the answers:", self._run(self.worked)]
+
+    def _options(self, right: Seen) -> tuple[str, str]:
+        """Up to three results in a drawn order, on one line, and the letter of the right one."""
+        others = [s.shown for s in self.subject.worked if s.shown != right.shown][:2]
+        shown = [str(s) for s in self.generator.permutation([right.shown, *others])]
+        line = "; ".join(f"{chr(97 + k)}) `{option}`" for k, option in enumerate(shown))
+        return line, chr(97 + shown.index(right.shown))
 
     def _exercise(self) -> list[str]:
         """What to write, with two examples; then a solution, and tests with what each is for."""

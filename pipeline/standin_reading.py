@@ -22,6 +22,11 @@ _NO_TERM = re.compile(
     r"you|we|he|she|what|who|other|another|same|following|above|below|result|first|second)\b",
     re.I,
 )
+_REPLIES = (
+    "Let me write that down.", "Is that always so?", "I had thought the opposite.",
+    "Then I see why it matters.", "Could you say it more slowly?", "And what follows from it?",
+    "That is new to me.", "Good, go on.", "Now the pieces fit.",
+)  # fmt: skip
 _SENTENCES = {"first steps": 3, "core": 5, "demanding": 7, "expert": 9}
 
 
@@ -39,7 +44,8 @@ def read_lesson(extract: str, choices: Mapping[str, str]) -> dict[str, Any] | No
     if len(telling) < 3 or not defined:
         return None
     topic = choices.get("topic", next(iter(defined))).strip()
-    told = telling[: _SENTENCES.get(choices.get("difficulty", ""), 5)]
+    once = list(dict.fromkeys(s for s in telling if s not in defined.values()))
+    told = once[: _SENTENCES.get(choices.get("difficulty", ""), 5)]
     parts = {"dialogue": _dialogue, "quiz": _quiz}.get(choices["format"], _lesson)(told, defined)
     blocks = [f"# {topic}", _opening(topic, choices), *parts]
     return {"title": topic[:200], "text": "\n\n".join(blocks) + "\n", "refusal": None}
@@ -64,29 +70,31 @@ def _opening(topic: str, choices: Mapping[str, str]) -> str:
 
 
 def _terms(defined: Mapping[str, str]) -> list[str]:
-    rows = [f"- **{term}**: {sentence}" for term, sentence in list(defined.items())[:5]]
+    """Every second term: nothing that is explained here is asked as well."""
+    rows = [f"- **{term}**: {sentence}" for term, sentence in list(defined.items())[:8:2]]
     return ["Terms to keep:", "\n".join(rows)]
 
 
-def _asked(defined: Mapping[str, str]) -> str:
-    return "\n".join(
+def _asked(defined: Mapping[str, str]) -> list[str]:
+    rows = [
         f'{i}. Complete: "{sentence.replace(term, "_____", 1)}" (Answer: {term}.)'
-        for i, (term, sentence) in enumerate(list(defined.items())[:4], 1)
-    )
+        for i, (term, sentence) in enumerate(list(defined.items())[1:9:2], 1)
+    ]
+    return ["Check yourself:", "\n".join(rows)] if rows else []
 
 
 def _lesson(told: list[str], defined: Mapping[str, str]) -> list[str]:
-    return [" ".join(told), *_terms(defined), "Check yourself:", _asked(defined)]
+    return [" ".join(told), *_terms(defined), *_asked(defined)]
 
 
 def _dialogue(told: list[str], defined: Mapping[str, str]) -> list[str]:
     turns = []
     for term, sentence in list(defined.items())[:3]:
         turns += [f"**Learner:** What do you mean by {term}?", f"**Mentor:** {sentence}"]
-    for sentence in told:
-        turns += [f"**Mentor:** {sentence}", "**Learner:** Let me write that down. What else?"]
+    for reply, sentence in zip(_REPLIES, told, strict=False):
+        turns += [f"**Mentor:** {sentence}", f"**Learner:** {reply}"]
     return ["\n\n".join([*turns, "**Mentor:** That is enough for today."])]
 
 
 def _quiz(told: list[str], defined: Mapping[str, str]) -> list[str]:
-    return ["First the questions:", _asked(defined), "Why it is so:", " ".join(told)]
+    return [*_asked(defined), "Why it is so:", " ".join(told), *_terms(defined)]

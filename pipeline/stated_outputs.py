@@ -42,20 +42,20 @@ class Claim(NamedTuple):
 
 def mark_claims(code: str) -> tuple[str, list[Claim]]:
     """The code with marks around its commented statements, and what the comments claim."""
+    claims = []
     try:
         comments = _comments(code)
         tree = ast.parse(code)
+        for body in _bodies(tree):
+            for i in reversed(range(len(body))):
+                node = body[i]
+                expected = _claim(comments.get(node.end_lineno or 0, ""))
+                if isinstance(node, ast.Expr) and expected is not None:
+                    claims.append(Claim(node.lineno, expected))
+                    body[i : i + 1] = _marked(node)
+        return ast.unparse(ast.fix_missing_locations(tree)) if claims else "", sorted(claims)
     except (SyntaxError, ValueError, RecursionError, MemoryError, tokenize.TokenError):
         return "", []
-    claims = []
-    for body in _bodies(tree):
-        for i in reversed(range(len(body))):
-            node = body[i]
-            expected = _claim(comments.get(node.end_lineno or 0, ""))
-            if isinstance(node, ast.Expr) and expected is not None:
-                claims.append(Claim(node.lineno, expected))
-                body[i : i + 1] = _marked(node)
-    return ast.unparse(ast.fix_missing_locations(tree)) if claims else "", sorted(claims)
 
 
 def find_wrong_claim(claims: list[Claim], stdout: str) -> tuple[int, Claim | None]:
@@ -72,6 +72,20 @@ def find_wrong_claim(claims: list[Claim], stdout: str) -> tuple[int, Claim | Non
             if True not in verdicts and False in verdicts:
                 return compared, claim
     return compared, None
+
+
+def echo_last_value(code: str) -> str:
+    """The code with its last expression shown as a notebook shows it; itself without one."""
+    try:
+        tree = ast.parse(code)
+        last = tree.body[-1] if tree.body else None
+        if not isinstance(last, ast.Expr):
+            return code
+        show = ast.parse("__import__('sys').displayhook", mode="eval").body
+        last.value = ast.Call(show, [last.value], [])
+        return ast.unparse(ast.fix_missing_locations(tree))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return code
 
 
 def stated_below(text: str, end: int) -> str | None:

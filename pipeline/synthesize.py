@@ -35,7 +35,7 @@ from pipeline.shelf import Shelf, open_shelf
 from pipeline.splits import ValidationConfig
 from pipeline.stage import Outcome, Stage, Workplace
 from pipeline.synthesis_config import SynthesizeConfig
-from pipeline.synthesis_report import report_synthesis
+from pipeline.synthesis_report import MOST_TEXTS, report_synthesis
 from pipeline.task import Task
 from pipeline.teacher import Teacher
 from pipeline.teacher_config import TeacherConfig
@@ -59,7 +59,8 @@ def planned(config: SynthesizeConfig) -> dict[str, int]:
 
 def synthesize(place: Workplace) -> Outcome:
     """Plan, ask in rounds, settle in order, report."""
-    config, twins = place.section(SynthesizeConfig), Twins(place.section(SynthesizeConfig).twins)
+    config = place.section(SynthesizeConfig)
+    twins = Twins(config.twins)
     material = _material(place, config)
     with (
         open_teacher(place, place.section(TeacherConfig)) as teacher,
@@ -91,7 +92,7 @@ def _material(place: Workplace, config: SynthesizeConfig) -> Material:
     wanted = planned(config)
     material = read_material(
         place, band if "rephrase" in wanted else None, config.max_extracts, config.extract_chars,
-        sum(wanted.values()),
+        MOST_TEXTS,
     )  # fmt: skip
     if not material.code and set(wanted) - {"rephrase"}:
         raise StageError(
@@ -175,7 +176,7 @@ STAGE = Stage(
     version=3,
     needs=("clean", "train-filter", "apply-filter"),
     makes=(*(f"{name}/*.parquet" for name in DIRECTORIES.values()), "rejects.parquet",
-           "diversity.json", "diversity.html", "coverage.json", "coverage.png"),
+           "diversity.json", "diversity.html", "diversity_*.png", "coverage.json", "coverage.png"),
     sees=(SynthesizeConfig, TeacherConfig, LabelConfig, ValidationConfig),
     work=synthesize,
 )  # fmt: skip

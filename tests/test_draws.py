@@ -1,4 +1,4 @@
-"""The plan of prompts: fixed by the seed, evenly spread, open at its end; and what it draws from."""
+"""The plan of prompts: fixed by the seed, evenly spread, open at its end."""
 
 import time
 import tracemalloc
@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -52,15 +52,15 @@ def shared():
 
 def test_a_plan_is_the_same_in_every_process_and_release(shared):
     records = [shared.draw(slot, slot % 3).record() for slot in range(200)]
-    assert hash_json(records)[:16] == "GOLDEN"
+    assert hash_json(records)[:16] == "154eec5b7ee3ac10"
 
 
-@given(st.lists(st.integers(0, 3_000), min_size=1, max_size=20))
-def test_a_slot_depends_on_no_other_and_on_no_order(slots):
-    one, other = plan(n=7), plan(n=7)
-    drawn = {slot: one.draw(slot) for slot in slots}
-    assert drawn == {slot: other.draw(slot) for slot in sorted(slots)}
-    assert one.draw(slots[0], 2) == other.draw(slots[0], 2)
+def test_a_slot_depends_on_no_other_and_on_no_order(shared):
+    slots = [700, 3, 699, 0, ROWS + 1, 3]
+    other = plan()
+    drawn = {slot: other.draw(slot) for slot in slots}
+    assert [shared.draw(slot) for slot in sorted(drawn)] == [drawn[slot] for slot in sorted(drawn)]
+    assert shared.draw(5, 2) == other.draw(5, 2)
 
 
 def test_every_pair_of_narrow_factors_comes_up_about_equally_often(shared):
@@ -116,7 +116,8 @@ def test_without_a_turn_only_the_extract_changes_first_to_one_of_the_same_skill(
         assert all(getattr(first, name) == getattr(again, name) for name in kept)
 
 
-@given(st.integers(0, 10**7), st.integers(0, 60), st.sets(st.integers(0, 29), max_size=29))
+@settings(deadline=None)
+@given(st.integers(0, 5_000), st.integers(0, 60), st.sets(st.integers(0, 29), max_size=29))
 def test_refused_extracts_are_passed_over_while_there_are_others(slot, attempt, refused):
     one = SMALL.draw(slot, attempt, refused=refused)
     assert one.extract not in refused
@@ -147,14 +148,19 @@ def test_rows_are_turned_when_they_come_again(shared):
 def test_a_draw_takes_less_than_50_microseconds_and_keeps_nothing(shared):
     for slot in range(ROWS):  # the rows are made once
         shared.draw(slot)
-    tracemalloc.start()
-    before, began = tracemalloc.get_traced_memory()[0], time.process_time()
+    began = time.process_time()
     for slot in range(1_000_000, 1_005_000):
         shared.draw(slot)
-    seconds, grown = time.process_time() - began, tracemalloc.get_traced_memory()[0] - before
+    assert (time.process_time() - began) / 5_000 < 50e-6
+    tracemalloc.start()
+    for slot in range(1_000):
+        shared.draw(slot)
+    before = tracemalloc.get_traced_memory()[0]
+    for slot in range(1_005_000, 1_010_000):
+        shared.draw(slot)
+    grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
-    assert grown < 100_000
-    assert seconds / 5_000 < 200e-6  # tracing slows it fivefold
+    assert grown < 10_000
 
 
 def test_the_word_lists_hold_no_word_twice():
@@ -187,7 +193,7 @@ def test_a_recipe_adds_audiences_or_replaces_them():
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"audiences": []}, "at least 1 item"),
+        ({"audiences": []}, "an empty list leaves nothing"),
         ({"audiences": [OWN, OWN]}, "'sailor' is named twice"),
         ({"styles": [{**OWN, "name": "story"}]}, "styles: 'story' is built in"),
         ({"styles": [{**OWN, "name": "a. b"}]}, "should match pattern"),
