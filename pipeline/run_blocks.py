@@ -2,8 +2,9 @@
 
 Every block of Python runs by itself, in order; one that fails because a name is not defined runs
 again after the blocks before it, as a reader of a chapter would. A session (`>>> `) runs as a
-doctest. An output may also show what the last expression is worth, as notebooks do. Where an output differs from what is shown, the block runs a second time, to tell a wrong
-output from one that no run repeats; both are rejected. Data is parsed, other languages are counted.
+doctest. An output may also show what the last expression is worth, as notebooks do. Where an output
+differs from what is shown, the block runs a second time, to tell a wrong output from one that no
+run repeats; both are rejected. Data is parsed, other languages are counted.
 
 What it costs: one run of the sandbox a block, one more where comments claim outputs.
 """
