@@ -167,7 +167,11 @@ class Plan:
 
     def _extract_of(self, slot: int, attempt: int, refused: Set[int]) -> int:
         """The extract that an attempt has, or the next one that is not refused."""
-        places = itertools.islice(self._places(slot), attempt % len(self._order), None)
+        skipped = attempt % len(self._order)
+        places = itertools.chain(
+            itertools.islice(self._places(slot), skipped, None),
+            itertools.islice(self._places(slot), skipped),
+        )
         usable = (place for place in places if self._order[place] not in refused)
         return self._order[next(usable, self._place(slot))]
 

@@ -14,6 +14,7 @@ run costs a few milliseconds and no start of Python. docs/sandbox.md says what w
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class Execution:
     """What a piece of code did. `exit_code` is negative for the signal that ended it.
 
     `stopped_by` names the limit that it passed: `wall_time`, `processor_time`, `memory` or
-    `output`; None for code that ended by itself.
+    `output`; or that it took the helper with it twice, `helper_lost`. None for code that ended.
     """
 
     exit_code: int
@@ -76,6 +77,8 @@ class Execution:
     @property
     def problem(self) -> str:
         """Why it is not ok, in a line: the limit, or the last line of its errors."""
+        if self.stopped_by == "helper_lost":
+            return "the sandbox was lost twice"
         if self.stopped_by:
             return f"stopped by its limit of {self.stopped_by.replace('_', ' ')}"
         lines = [line for line in self.stderr.splitlines() if line.strip()]
@@ -86,18 +89,20 @@ class Sandbox:
     """A place to run code in, from several threads at once; open it once and run many."""
 
     def __init__(self, stage: str, config: SandboxConfig) -> None:
-        self.config = config
+        self.config, self._stage = config, stage
         self._idle: list[Helper] = []
         self._lock = threading.Lock()
+        # more at once would only be late, and each helper holds about 10 MiB
+        self._places = threading.BoundedSemaphore(2 * (os.cpu_count() or 1))
         self._end = weakref.finalize(self, _close_all, self._idle)
         self._limits = _limits(config, isolated=True, program=compile_filter())
         try:
             self._idle.append(Helper(self._limits))
         except RefusedError as refused:
-            self._refuse(stage, str(refused))
+            self._refuse(str(refused))
         self._found = probe(lambda code: self.run(code).stdout)
         if self._limits.isolated and not isolated(self._found):
-            self._refuse(stage, f"code inside of them got too far: {self._found}")
+            self._refuse(f"code inside of them got too far: {self._found}")
             self._found = probe(lambda code: self.run(code).stdout)
         self._watched = bool(self._idle) and self._idle[0].watched
 
@@ -113,11 +118,16 @@ class Sandbox:
 
     def run(self, code: str) -> Execution:
         """Run `code` as a script, to its end or to a limit. Its standard input is empty."""
-        with self._lock:
-            helper = self._idle.pop() if self._idle else None
-        helper = helper or Helper(self._limits)
-        done, stdout, stderr = helper.run(code)
-        if not done:
+        with self._places:
+            return self._run(code)
+
+    def _run(self, code: str) -> Execution:
+        for _ in range(2):  # a helper can be lost to others, as when the machine is out of memory
+            helper = self._take()
+            done, stdout, stderr = helper.run(code)
+            if done:
+                break
+        else:
             return Execution(-9, stdout, stderr, "helper_lost")
         with self._lock:
             self._idle.append(helper)
@@ -126,14 +136,25 @@ class Sandbox:
         stopped_by = done["stopped_by"] or ("output" if full else None)
         return Execution(done["exit_code"], stdout, stderr, stopped_by)
 
+    def _take(self) -> Helper:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+        try:
+            return Helper(self._limits)
+        except RefusedError as refused:
+            raise StageError(
+                self._stage, f"no further sandbox opens ({refused})", "lower its workers"
+            ) from refused
+
     def close(self) -> None:
         """End the helpers; they also end when nobody holds the sandbox any more."""
         self._end()
 
-    def _refuse(self, stage: str, why: str) -> None:
+    def _refuse(self, why: str) -> None:
         if not self.config.allow_unprotected:
             raise StageError(
-                stage,
+                self._stage,
                 f"this kernel gives no namespaces to run unread code in ({why})",
                 "allow unprivileged user namespaces, or set sandbox.allow_unprotected at your risk",
             )

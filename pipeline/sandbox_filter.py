@@ -37,6 +37,7 @@ _REFUSED = (
 )  # fmt: skip
 _NAMESPACE_BITS = (0x0002_0000, 0x0200_0000, 0x0400_0000, 0x0800_0000, 0x1000_0000, 0x2000_0000,
                    0x4000_0000)  # fmt: skip
+_UNKNOWN = -1  # to a libseccomp older than the call
 _PUSH_INPUT = 0x5412  # TIOCSTI: types into the terminal of another
 _ALLOWED_SOCKETS = tuple(sorted({socket.AF_UNIX, socket.AF_INET, socket.AF_INET6}))
 
@@ -50,7 +51,8 @@ def compile_filter() -> bytes | None:
     refused = seccomp.ERRNO(errno.EPERM)
     rules = seccomp.SyscallFilter(seccomp.ALLOW)
     for name in _REFUSED:
-        rules.add_rule(refused, name)
+        if seccomp.resolve_syscall(seccomp.Arch.NATIVE, name) != _UNKNOWN:
+            rules.add_rule(refused, name)
     for bit in _NAMESPACE_BITS:
         rules.add_rule(refused, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, bit, bit))
     # its flags lie in memory, out of a filter's sight; libraries fall back to clone

@@ -90,18 +90,19 @@ def test_threads_run_side_by_side_each_with_its_own_helper(sandbox):
     def work(i):
         results[i] = sandbox.run(f"import time; time.sleep(0.2); print({i})").stdout
 
-    threads = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    many = 2 * os.cpu_count() + 2
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(many)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert results == {i: f"{i}\n" for i in range(4)}
+    assert results == {i: f"{i}\n" for i in range(many)}
+    assert 1 < len(sandbox._idle) <= 2 * os.cpu_count()
 
 
-def test_a_lost_helper_is_told_and_replaced(sandbox):
+def test_a_lost_helper_is_replaced_and_the_code_runs_again(sandbox):
     helper = sandbox._idle[-1]
     os.kill(helper._process.pid, signal.SIGKILL)
-    assert sandbox.run("print(1)").stopped_by == "helper_lost"
     assert sandbox.run("print(1)").stdout == "1\n"
 
 
