@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import sys
 import tempfile
 import time
@@ -42,6 +43,7 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FILES = (("code/python_files.jsonl.gz", "code", "path"), ("web/prose.jsonl.gz", "web", "url"))
 SLOTS, QUICK_SLOTS = (3_600, 1_200), (60, 20)  # of lessons, of exercises
 DRAFTS, QUICK_DRAFTS = 600, 60  # of each arm of the ablation
+_PYTHON = re.compile(r"^```python$", re.M)
 SHOWN = ("distinct_2", "self_bleu_4", "compression_ratio", "near_duplicate_share_0.7",
          "vendi_score", "topic_coverage")  # fmt: skip
 
@@ -121,8 +123,11 @@ def _measured(made: Sealed, seconds: float) -> Iterator[Row]:
         name = f"{task}s: pairs of choices covered, of what the plan allows"
         lowest = {"lowest": 100 * found["lowest_share"]}
         yield Row(name, 100 * found["share"], "%", 95, "min", lowest)
-    executed = made.facts["code_blocks_executed"]
-    yield Row("blocks of code executed", executed, "blocks")
+    told = [(piece["text"], json.loads(piece["metadata"])) for piece in pieces]
+    lessons = [(text, one["code"]["executed"]) for text, one in told if one["task"] == "lesson"]
+    whole = [executed >= len(_PYTHON.findall(text)) for text, executed in lessons]
+    share = 100 * sum(whole) / len(whole)
+    yield Row("lessons with every block of Python executed", share, "%", 100, "min")
     yield Row("drafts judged", made.ledger.rows_in / seconds, "drafts/s")
 
 

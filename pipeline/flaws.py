@@ -37,6 +37,9 @@ class FlawsConfig(Section):
     max_prompt_words: int = Field(
         11, ge=5, le=100, description="Words of the instructions that a text may hold in a run."
     )
+    unexecuted_code: bool = Field(
+        True, description="Whether code in languages that are not executed may stand in it."
+    )
     min_english_share: float = Field(
         0.15, ge=0, lt=1, description="English function words among the words of prose at least."
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.flaws import find_flaw
+from pipeline.flaws import FlawsConfig, find_flaw
 from pipeline.judge_exercise import judge_exercise, without_body
 from pipeline.judged import Judged
 from pipeline.run_blocks import run_blocks
@@ -16,15 +16,14 @@ from pipeline.sandbox import Sandbox
 
 __all__ = ["Judged", "judge_exercise", "judge_lesson", "without_body"]
 
+_NO_WISHES = FlawsConfig()
+
 
 def judge_lesson(
-    content: dict[str, Any], sandbox: Sandbox, prompt: str = "", keep_unexecuted: bool = True
+    content: dict[str, Any], sandbox: Sandbox, prompt: str = "", flaws: FlawsConfig = _NO_WISHES
 ) -> Judged:
-    """Judge a lesson's text; `prompt` is what asked for it, of which nothing may be left in it.
-
-    `keep_unexecuted`: whether blocks in languages that are not executed are let pass.
-    """
-    flaw = find_flaw(content["text"], prompt)
+    """Judge a lesson's text; `prompt` is what asked for it, of which nothing may be left in it."""
+    flaw = find_flaw(content["text"], prompt, flaws)
     if flaw:
         return Judged(*flaw, 0)
-    return run_blocks(content["text"], sandbox, keep_unexecuted)
+    return run_blocks(content["text"], sandbox, flaws.unexecuted_code)

@@ -9,6 +9,7 @@ from pipeline.curriculum import Curriculum
 from pipeline.draws import Draw
 from pipeline.extracts import Extract
 from pipeline.factors import Factors
+from pipeline.flaws import FlawsConfig
 from pipeline.judge_piece import Judged, judge_lesson
 from pipeline.prompts import SCHEMAS, render_prompt
 from pipeline.sandbox import Sandbox
@@ -21,6 +22,7 @@ class Lesson:
 
     factors: Factors
     curriculum: Curriculum | None
+    flaws: FlawsConfig
 
     name = schema_name = "lesson"
     schema = SCHEMAS["lesson"]
@@ -30,10 +32,11 @@ class Lesson:
         return render_prompt(draw, extract, self.factors, self.curriculum)
 
     def judge(
-        self, content: dict[str, Any], _draw: Draw, _extract: Extract, sandbox: Sandbox
+        self, content: dict[str, Any], draw: Draw, extract: Extract, sandbox: Sandbox
     ) -> Judged:
         """Whole and clean, and its code does what it says."""
-        return judge_lesson(content, sandbox)
+        asked = "\n".join(message["content"] for message in self.messages(draw, extract))
+        return judge_lesson(content, sandbox, asked, self.flaws)
 
     def text(self, content: dict[str, Any], _draw: Draw, _extract: Extract) -> str:
         """The piece in Markdown."""

@@ -8,15 +8,21 @@ from typing import Any
 
 from pipeline.draws import Draw
 from pipeline.extracts import Extract
+from pipeline.judged import Judged
 from pipeline.records import make_doc_id
 
 SOURCE = "synthetic"
 
 
 def make_row(
-    one: Draw, text: str, extract: Extract, fields: Mapping[str, Any], writer: str
-) -> dict[str, Any]:
+    one: Draw, text: str, extract: Extract, fields: Mapping[str, Any], verdict: Judged,
+    writer: str,
+) -> dict[str, Any]:  # fmt: skip
     """A row of `records.DOCUMENT`; `fields` are the task's kind, language and own metadata."""
+    code = {
+        "executed": verdict.blocks, "outputs_checked": verdict.checked,
+        "data_parsed": verdict.parsed, "not_executed": verdict.not_executed,
+    }  # fmt: skip
     return {
         "doc_id": make_doc_id(SOURCE, one.prompt_id, text),
         "text": text,
@@ -29,7 +35,7 @@ def make_row(
         "origin": "synthetic",
         "metadata": json.dumps(
             {"task": one.task, "grounded_in": [extract.doc_id],
-             "grounded_licences": [extract.licence], "draw": one.record(), "annotator": writer,
-             **fields["metadata"]}
+             "grounded_licences": [extract.licence], "draw": one.record(), "code": code,
+             "annotator": writer, **fields["metadata"]}
         ),
     }  # fmt: skip

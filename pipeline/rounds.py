@@ -101,7 +101,7 @@ class Desk:
         if answer.content is not None and _wrote(answer):
             text = task.text(answer.content, one, extract)
             fields = task.row(answer.content, one, extract)
-            row = make_row(one, text, extract, fields, self.teacher.name)
+            row = make_row(one, text, extract, fields, verdict, self.teacher.name)
         return Draft(
             one.prompt_id, one.record(), row, verdict.reason, verdict.evidence,
             failed=answer.content is None,

@@ -7,6 +7,7 @@ from pydantic import Field
 from pipeline.book_outline import BookConfig
 from pipeline.config import HOW, Section
 from pipeline.factors import PlanConfig
+from pipeline.flaws import FlawsConfig
 from pipeline.gate import GateConfig
 from pipeline.rephrase import RephraseConfig
 from pipeline.sandbox import SandboxConfig
@@ -27,6 +28,7 @@ class SynthesizeConfig(Section):
     book: BookConfig = Field(BookConfig(), description="Whole books, section by section.")
     rephrase: RephraseConfig = Field(RephraseConfig(), description="Which pages are rewritten.")
     plan: PlanConfig = Field(PlanConfig(), description="Of what the prompts are made.")
+    flaws: FlawsConfig = Field(FlawsConfig(), description="What a lesson's text may not be.")
     gate: GateConfig = Field(GateConfig(), description="How good a piece must be.")
     max_redraws: int = Field(4, ge=0, le=50, description="Further draws of a rejected slot.")
     slots_at_once: int = Field(

@@ -6,7 +6,7 @@ near copies of what was accepted before are rejected with the id of their twin, 
 is drawn anew a bounded number of times. The accepted set does not depend on timing, so that a
 killed run ends with the same one.
 
-What it costs: one request a draw and one for the rubric's word on what stands; some 20 ms of
+What it costs: one request a draw and one for the rubric's word on what stands; some 30 ms of
 sandbox for each block of code; under 1 KiB of memory a piece.
 """
 
@@ -143,7 +143,7 @@ def make_task(name: str, config: SynthesizeConfig, ground: Ground) -> Task:
     factors = Factors.of(config.plan, name)
     match name:
         case "lesson":
-            return Lesson(factors, ground.curriculum)
+            return Lesson(factors, ground.curriculum, config.flaws)
         case "exercise":
             return Exercise(factors, ground.curriculum)
         case "rephrase":
