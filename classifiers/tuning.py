@@ -2,12 +2,13 @@
 
 The settings are drawn in a fixed order with the recipe's own first, so a larger budget tries what a
 smaller one did and more, and the outcome does not depend on how fast the machine is. Among a dozen
-settings the best mean is partly luck: by the rule of one standard error the setting that changes
-least is taken of those that lie within the best one's error, which mostly is the recipe's own.
+settings the best mean is partly luck, so the recipe's own are left only for settings whose lead is
+at least twice its standard error. The lead is paired, fold by fold: most of what makes folds
+differ, and a single setting's error large, cancels out of it. docs/log.md compares such rules.
 
 What it costs: settings x folds small forests, about 0.15 s each for 1,200 labels.
-Source: Breiman et al., "Classification and Regression Trees" (1984), section 3.4.3, for the rule;
-Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization" (2012).
+Source: Breiman et al., "Classification and Regression Trees" (1984), section 3.4.3, for standard
+errors in the choice; Bergstra and Bengio, "Random Search for Hyper-Parameter Optimization" (2012).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from sklearn.base import clone
 from sklearn.metrics import average_precision_score
 
@@ -24,6 +26,7 @@ from classifiers.forest import FilterForest, Fold
 from classifiers.votes import Scores
 
 Settings = dict[str, Any]
+Floats = npt.NDArray[np.float64]
 
 CHOICES: dict[str, list[Any]] = {
     "max_depth": [20, 8, 5],
@@ -31,44 +34,46 @@ CHOICES: dict[str, list[Any]] = {
     "max_features": ["sqrt", 0.05, 0.25, 0.5],
     "balance": [1.0, 0.5, 0.0],
 }
+SURE = 2.0  # standard errors
 
 
 @dataclass(frozen=True)
 class Tuned:
-    """The model with the chosen settings, and all that were tried, in order."""
+    """The model with the chosen settings, and all that were tried, in order.
+
+    Each of `tried` has its settings, `pr_auc` (the mean over folds), `lead` over the recipe's own,
+    the lead's standard error `lead_error` (null with one fold), and `chosen`.
+    """
 
     model: FilterForest
-    tried: list[Settings]  # the settings, with `pr_auc`, `standard_error` and `chosen`
+    tried: list[Settings]
 
 
 def tune(
     model: FilterForest, folds: list[Fold], scores: Scores, settings: int, trees: int
 ) -> Tuned:
-    """Try so many settings, each with so many trees on every fold, and choose."""
+    """Try so many settings, each with so many trees on every fold, and choose.
+
+    ValueError where no fold holds both classes.
+    """
     candidates = draw_settings(model, settings)
-    areas = np.array([_areas(clone(model).set_params(trees=trees, **c), folds, scores)
-                      for c in candidates])  # fmt: skip
+    areas = np.array(
+        [_areas(clone(model).set_params(trees=trees, **c), folds, scores) for c in candidates]
+    )
     if areas.shape[1] == 0:
         raise ValueError("no fold of the training labels holds both classes")
-    means = areas.mean(axis=1)
-    folds_told = areas.shape[1]  # with one fold there is no error, and so no reason to move
-    spread = areas.std(axis=1, ddof=1) if folds_told > 1 else np.ones(len(areas))
-    errors = spread / np.sqrt(folds_told)
-    plain = candidates[0]
-    leads = areas - areas[0]  # on the same folds: much of what makes folds differ cancels out
-    lead_errors = leads.std(axis=1, ddof=1) / np.sqrt(folds_told)
-    changes = [sum(c[name] != plain[name] for name in plain) for c in candidates]
-    chosen = within_one_error(means.tolist(), errors.tolist(), changes)
+    leads = areas - areas[0]
+    errors = standard_errors(leads)
+    chosen = surely_best(leads.mean(axis=1), errors)
     tried = [
         {
-            **c,
-            "pr_auc": float(mean),
-            "standard_error": float(error),
-            "chosen": i == chosen,
+            **candidate,
+            "pr_auc": float(areas[i].mean()),
             "lead": float(leads[i].mean()),
-            "lead_error": float(lead_errors[i]),
+            "lead_error": float(errors[i]) if np.isfinite(errors[i]) else None,
+            "chosen": i == chosen,
         }
-        for i, (c, mean, error) in enumerate(zip(candidates, means, errors, strict=True))
+        for i, candidate in enumerate(candidates)
     ]
     return Tuned(clone(model).set_params(**candidates[chosen]), tried)
 
@@ -82,11 +87,18 @@ def draw_settings(model: FilterForest, count: int) -> list[Settings]:
     return [plain, *(others[i] for i in order[: count - 1])]
 
 
-def within_one_error(means: list[float], errors: list[float], changes: list[int]) -> int:
-    """The place of the one with fewest changes, then best, of those near enough to the best."""
-    best = int(np.argmax(means))
-    near = [i for i, mean in enumerate(means) if mean >= means[best] - errors[best]]
-    return min(near, key=lambda i: (changes[i], -means[i]))
+def standard_errors(leads: Floats) -> Floats:
+    """float64[S, folds] -> float64[S]; infinite with one fold, which tells nothing of an error."""
+    folds = leads.shape[1]
+    if folds < 2:
+        return np.full(len(leads), np.inf)
+    return np.asarray(leads.std(axis=1, ddof=1) / np.sqrt(folds))
+
+
+def surely_best(leads: Floats, errors: Floats) -> int:
+    """The place of the greatest lead among those that are sure; 0, the recipe's, without any."""
+    sure = np.flatnonzero((leads >= SURE * errors) & (leads > 0))
+    return int(sure[np.argmax(leads[sure])]) if len(sure) else 0
 
 
 def _areas(model: FilterForest, folds: list[Fold], scores: Scores) -> list[float]:

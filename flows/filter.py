@@ -23,6 +23,7 @@ from pipeline.filter_corpus import (
     FilterCorpus,
     FilterOptions,
     hash_filter,
+    judge_corpus_drift,
     read_accounts,
     write_corpus_manifest,
 )
@@ -64,6 +65,7 @@ def filter_corpus(
     accounts = {file.name: found[file.name] for file in files}
     filtered = {"filter_sha256": sha256, "decision": asdict(decision), "options": asdict(options)}
     with _writing(out):
+        judge_corpus_drift(model, out, accounts)
         whole = write_corpus_manifest(out, filtered, accounts)
     new = sum(_scored(accounts[file.name]) for file in todo)
     _tell_end(whole, f"{len(files)} files, {len(todo)} of them now", new / seconds, out)

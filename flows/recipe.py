@@ -25,6 +25,7 @@ from pipeline.clean import CleanConfig
 from pipeline.config import Section
 from pipeline.decontaminate import DecontaminateConfig
 from pipeline.errors import InputError
+from pipeline.filter_config import TrainFilterConfig
 from pipeline.handoff import HandoffConfig
 from pipeline.ingest import IngestConfig
 from pipeline.label import LabelConfig
@@ -32,7 +33,6 @@ from pipeline.splits import ValidationConfig
 from pipeline.synthesis_config import SynthesizeConfig
 from pipeline.teacher_config import TeacherConfig
 from pipeline.tokenize import TokenizeConfig
-from pipeline.train_filter import TrainFilterConfig
 
 S = TypeVar("S", bound=Section)
 

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from pipeline.config import HOW, Section
+from pipeline.drift_count import add_saved
+from pipeline.drift_reference import open_reference
+from pipeline.drift_report import DRIFT, NEXT_SAMPLE, DriftConfig, write_drift, write_no_drift
 from pipeline.errors import StageError
 from pipeline.executors import Executor, LocalExecutor
 from pipeline.filter_shard import FilterShard, Tally
@@ -28,6 +35,10 @@ class ApplyFilterConfig(Section):
         description="Where they are worked on: local, ray or slurm, or one of these with settings.",
         json_schema_extra=HOW,
     )
+    drift: DriftConfig | None = Field(
+        DriftConfig(),
+        description="Comparison with the filter's training sample; null for none.",
+    )
 
 
 def apply_filter(place: Workplace) -> Outcome:
@@ -35,10 +46,12 @@ def apply_filter(place: Workplace) -> Outcome:
     config = place.section(ApplyFilterConfig)
     model = place.needs["train-filter"]
     files = tuple(place.needs["clean"].files("documents/*.parquet"))
-    tallies = place.scratch / "tallies"
-    for directory in (tallies, place.out / "scores", place.out / "kept"):
+    tallies, drifts = place.scratch / "tallies", place.scratch / "drifts"
+    for directory in (tallies, drifts, place.out / "scores", place.out / "kept"):
         directory.mkdir(parents=True, exist_ok=True)
-    work = FilterShard(model.path, files, place.out, tallies)
+    every = _drift_every(files, config.drift)
+    kept = config.drift.sample if config.drift else 0
+    work = FilterShard(model.path, files, place.out, tallies, drifts, every, kept)
     ledger = run_shards(
         place, "filter", work, "documents", config.tasks, config.workers, config.executor
     )
@@ -54,7 +67,28 @@ def apply_filter(place: Workplace) -> Outcome:
             "lower train_filter.purpose.value for a precision or an expected score, "
             "or label more documents",
         )
-    return Outcome(ledger, _facts(whole))
+    drift = _judge_drift(place, model.path, drifts, config.drift, every)
+    return Outcome(ledger, {**_facts(whole), "drift": drift})
+
+
+def _drift_every(files: Sequence[Path], config: DriftConfig | None) -> int | None:
+    """One in so many documents is compared with the training sample."""
+    if config is None:
+        return None
+    documents: int = sum(pq.read_metadata(path).num_rows for path in files)
+    return max(1, documents // config.documents)
+
+
+def _judge_drift(
+    place: Workplace, model: Path, drifts: Path, config: DriftConfig | None, every: int | None
+) -> dict[str, Any] | None:
+    reference = open_reference(model)
+    if reference is None or config is None or every is None:
+        write_no_drift(str(place.out))
+        return None
+    saved = [json.loads(path.read_text()) for path in sorted(drifts.iterdir())]
+    count = add_saved(reference, saved, every, config.sample)
+    return write_drift(str(place.out), f"{place.run}/{STAGE.directory}", reference, count, config)
 
 
 def _facts(whole: Tally) -> dict[str, Any]:
@@ -70,9 +104,9 @@ def _facts(whole: Tally) -> dict[str, Any]:
 STAGE = Stage(
     number=5,
     name=_NAME,
-    version=2,
+    version=3,
     needs=("clean", "train-filter"),
-    makes=("scores/*.parquet", "kept/*.parquet"),
+    makes=("scores/*.parquet", "kept/*.parquet", DRIFT, NEXT_SAMPLE),
     sees=(ApplyFilterConfig,),
     work=apply_filter,
 )

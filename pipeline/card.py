@@ -20,6 +20,7 @@ from pipeline.config import Section
 from pipeline.croissant import write_croissant
 from pipeline.decontaminate import ARMS
 from pipeline.diversity_report import diversity_rows
+from pipeline.drift_report import PICTURE
 from pipeline.errors import StageError
 from pipeline.ledger import Ledger
 from pipeline.lineage import write_prov
@@ -77,6 +78,7 @@ def card(place: Workplace) -> Outcome:
     config, needs = place.section(CardConfig), place.needs
     with place.bar("writing", 4) as advance:
         plot_card(place.out / "plots", needs)
+        _copy_drift_plot(place.out / "plots", needs["apply-filter"])
         advance()
         rows = _write_samples(place.out / "samples", needs, config, place.seed)
         advance()
@@ -88,6 +90,11 @@ def card(place: Workplace) -> Outcome:
         (place.out / "README.md").write_text(render_card(needs, config))
         advance()
     return Outcome(Ledger("samples", rows, rows), {"title": config.title})
+
+
+def _copy_drift_plot(folder: Path, applied: Sealed) -> None:
+    if PICTURE in applied.manifest.files:
+        (folder / PICTURE).write_bytes(applied.file(PICTURE).read_bytes())
 
 
 def render_card(needs: Mapping[str, Sealed], config: CardConfig) -> str:
@@ -148,6 +155,7 @@ def _body(needs: Mapping[str, Sealed], config: CardConfig) -> dict[str, Any]:
         "label": facts["label"],
         "filter": facts["train-filter"],
         "applied": facts["apply-filter"],
+        "drift": _drift(needs["apply-filter"]),
         "synthetic": facts["synthesize"],
         "diversity": diversity_rows(diversity),
         "pieces": _pieces(facts["synthesize"]),
@@ -174,6 +182,15 @@ def _pieces(synthetic: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         for task, wanted in synthetic["wanted"].items()
         if wanted
     ]
+
+
+def _drift(applied: Sealed) -> Mapping[str, Any] | None:
+    """What stage 5 says of drift, and whether in a picture too; None where it compared nothing."""
+    told: Mapping[str, Any] | None = applied.facts["drift"]
+    if told is None:
+        return None
+    nth = "document" if told["every"] == 1 else f"document, one in {told['every']} by a hash,"
+    return {**told, "every_nth": nth, "pictured": PICTURE in applied.manifest.files}
 
 
 def _journey_row(name: str, account: Ledger) -> dict[str, Any]:
@@ -281,7 +298,7 @@ def _write_json(path: Path, value: Any) -> None:
 STAGE = Stage(
     number=9,
     name="card",
-    version=1,
+    version=3,
     needs=("ingest", "clean", "label", "train-filter", "apply-filter", "synthesize",
            "decontaminate", "tokenize"),
     makes=("README.md", "croissant.json", "prov.json", "samples/*.md", "plots/*.png"),

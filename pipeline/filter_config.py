@@ -71,7 +71,7 @@ class TrainFilterConfig(Section):
         None, description="Search for better settings of the forest; null to take those given here."
     )
     calibration: Literal["isotonic", "platt", "auto"] = Field(
-        "isotonic",
+        "platt",
         description="How votes become probabilities; auto takes the lower cross-validated Brier.",
     )
     learning_curve_draws: int | None = Field(

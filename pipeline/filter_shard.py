@@ -23,11 +23,14 @@ import pyarrow.compute as pc
 
 from pipeline.corpus_files import open_parquet, record_batches
 from pipeline.document_batch import Batch
+from pipeline.drift_count import DriftCount
+from pipeline.drift_reference import open_reference
 from pipeline.kept_files import RowGroups, Writer, writing
 from pipeline.ledger import Ledger
 from pipeline.records import DOCUMENT, SCORE
 
 if TYPE_CHECKING:
+    from classifiers.drift import Reference
     from classifiers.scorer import Scorer
 
 SCORES_PER_GROUP = 65_536
@@ -87,10 +90,20 @@ class Tally:
         )
 
 
-def filter_batch(scorer: Scorer, batch: Batch, scores: Writer, kept: Writer, tally: Tally) -> None:
+def filter_batch(
+    scorer: Scorer,
+    batch: Batch,
+    scores: Writer,
+    kept: Writer,
+    tally: Tally,
+    drift: DriftCount | None = None,
+) -> None:
     """Score the documents of a batch, and write the scores of all and the rows of the kept."""
     tally.failed.update(fault.reason for fault in batch.faults)
-    score, expected = scorer.judge(scorer.features.transform(batch.texts, batch.kinds))
+    features = scorer.features.transform(batch.texts, batch.kinds)
+    score, expected = scorer.judge(features)
+    if drift is not None:
+        drift.add(batch, features, score, expected)
     keep = scorer.decision.keep(score, expected)
     sizes = pc.binary_length(batch.texts).to_numpy(zero_copy_only=False)
     tally.add(score, score if scorer.decision.by == "score" else expected, keep, sizes)
@@ -108,6 +121,9 @@ class FilterShard:
     files: tuple[Path, ...]
     out: Path
     tallies: Path
+    drifts: Path | None = None  # a file for each file, where the model has a reference
+    drift_every: int | None = None  # one in so many documents is compared with it; None for none
+    drift_kept: int = 0  # documents of a stratum that may be labelled next
 
     def __call__(self, rank: int, world_size: int) -> Ledger:
         from classifiers.scorer import Scorer
@@ -115,19 +131,28 @@ class FilterShard:
         ledgers = []
         if rank < len(self.files):
             scorer = Scorer.open(self.model)
+            reference = open_reference(self.model) if self.drift_every else None
             for number in range(rank, len(self.files), world_size):
-                tally = self.filter_file(scorer, self.files[number], f"{number:05}")
+                source = self.files[number]
+                tally = self.filter_file(scorer, source, f"{number:05}", reference)
                 ledgers.append(tally.ledger)
         return Ledger.total("documents", ledgers)
 
-    def filter_file(self, scorer: Scorer, source: Path, number: str) -> Tally:
+    def filter_file(
+        self, scorer: Scorer, source: Path, number: str, reference: Reference | None = None
+    ) -> Tally:
         """One file from reading to writing, and what was seen in it."""
         tally, clock = Tally(), time.perf_counter()
+        drift = None
+        if reference is not None and self.drift_every is not None:
+            drift = DriftCount(reference, source.name, self.drift_every, self.drift_kept)
         with ExitStack() as files:
             scores = files.enter_context(writing(f"{self.out}/scores/{number}.parquet", scores_in))
             kept = files.enter_context(writing(f"{self.out}/kept/{number}.parquet", _documents_in))
             for batch in _read_documents(source):
-                filter_batch(scorer, batch, scores, kept, tally)
+                filter_batch(scorer, batch, scores, kept, tally, drift)
+        if drift is not None and self.drifts is not None:
+            drift.save(self.drifts / f"{number}.json")
         tally.seconds = time.perf_counter() - clock
         tally.save(self.tallies / f"{number}.json")
         return tally

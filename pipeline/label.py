@@ -29,11 +29,12 @@ from pipeline.human_labels import read_human_labels
 from pipeline.label_report import OPINIONS, Tally, queue_for_review, write_label_report
 from pipeline.ledger import Ledger
 from pipeline.manifest import sum_spends
+from pipeline.named_documents import read_named
 from pipeline.open_teacher import open_teacher
 from pipeline.opinions import Annotator, AnnotatorConfig, Desk, make_annotators
 from pipeline.records import LABEL, OPINION, ROWS_PER_GROUP, read_rows, write_table
 from pipeline.rubrics import DEFAULTS, Kind
-from pipeline.sampling import Sample, draw_sample, read_candidates, split_of
+from pipeline.sampling import Candidate, Sample, draw_sample, read_candidates, split_of
 from pipeline.splits import ValidationConfig, in_validation
 from pipeline.stage import Outcome, Sections, Stage, Workplace
 from pipeline.teacher import Teacher
@@ -75,6 +76,11 @@ class LabelConfig(Section):
         description="CSV or JSONL with doc_id and human_score, such as a review queue that was "
         "filled in: these documents are in the sample, and people's scores are the labels.",
     )
+    also: list[Path] = Field(
+        [],
+        description="Parquet, CSV or JSONL files with a doc_id, such as a copy of the sample that "
+        "apply-filter offers after drift: these documents are labelled on top of the draw.",
+    )
     review_size: int = Field(50, ge=0, le=100_000, description="Documents of the review queue.")
     active: ActiveConfig | None = Field(
         None,
@@ -87,13 +93,14 @@ def label(place: Workplace) -> Outcome:
     """Sample, ask, and write `labels.parquet` and what it rests on."""
     config, teacher_config = place.section(LabelConfig), place.section(TeacherConfig)
     humans = read_human_labels(config.human_labels) if config.human_labels else {}
+    named = read_named(config.also, place.run)
     documents = place.needs["clean"].files("documents/*.parquet")
     desk = Desk(place, documents, config.text_budget_chars, config.max_answer_tokens)
     began = time.monotonic()
     with open_teacher(place, teacher_config) as teacher:
         annotators = make_annotators(teacher, config.rubrics, config.again_share, config.annotators)
         first = annotators[0]
-        sample = _draw(desk, teacher, first, frozenset(humans))
+        sample = _draw(desk, teacher, first, frozenset(humans), named)
         tally = Tally(first.name, {c.doc_id: c for c in sample.drawn}, humans)
         opinions = tally.watch(_read_all(desk, teacher, annotators, sample))
         _write_sorted(place, opinions)
@@ -124,13 +131,16 @@ def label(place: Workplace) -> Outcome:
     return Outcome(Ledger("documents", len(sample.drawn), labelled, {}, unlabelled), facts, spend)
 
 
-def _draw(desk: Desk, teacher: Teacher, first: Annotator, always: frozenset[str]) -> Sample:
+def _draw(
+    desk: Desk, teacher: Teacher, first: Annotator, humans: frozenset[str], named: frozenset[str]
+) -> Sample:
     """The documents to label; with active sampling the first round is asked on the way."""
     place, config = desk.place, desk.place.section(LabelConfig)
     candidates, held_out = read_candidates(desk.documents), place.section(ValidationConfig)
     chosen = round(config.sample_size * config.active.share) if config.active else 0
     size = config.sample_size - chosen
-    sample = draw_sample(candidates, size, place.seed, held_out, always)
+    sample = draw_sample(candidates, size, place.seed, held_out, humans | named)
+    _tell_named(named, candidates, sample)
     if not sample.drawn:
         raise StageError(
             "label",
@@ -155,6 +165,25 @@ def _draw(desk: Desk, teacher: Teacher, first: Annotator, always: frozenset[str]
         log.warning("label: all of the second round is for thin strata: %s", choice.no_forest)
     drawn = sorted([*sample.drawn, *choice.chosen], key=lambda c: c.doc_id)
     return replace(sample, drawn=drawn, active=len(choice.chosen))
+
+
+def _tell_named(named: frozenset[str], candidates: list[Candidate], sample: Sample) -> None:
+    """Say how many documents of label.also cannot be labelled; InputError where none is there."""
+    there = named & {candidate.doc_id for candidate in candidates}
+    if named and not there:
+        raise InputError(
+            "label",
+            f"none of the {len(named)} documents named in label.also is in the corpus, "
+            f"{min(named)!r} for one",
+            "take the documents in as a source of ingest, or name files of this corpus",
+        )
+    held_out = len(there) - len(there & {candidate.doc_id for candidate in sample.drawn})
+    if len(there) < len(named) or held_out:
+        log.warning(
+            "label: of %d documents named in label.also, %d are not in the corpus and %d are in "
+            "groups held out for validation; the others are labelled",
+            len(named), len(named) - len(there), held_out,
+        )  # fmt: skip
 
 
 def _read_all(
@@ -207,13 +236,13 @@ def _write_sample(path: Path, sample: Sample) -> None:
 
 
 def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
-    """Files that decide what is asked, and people's labels."""
+    """Files that decide what is asked and of what, and people's labels."""
     config = recipe.section(LabelConfig)
     teachers = [recipe.section(TeacherConfig), *(a.teacher for a in config.annotators if a.teacher)]
     rubrics = [config.rubrics, *(annotator.rubrics for annotator in config.annotators)]
     named = [name for by_kind in rubrics for name in by_kind.values()]
     yield from ((name, Path(name)) for name in named if Path(name).is_file())
-    for path in [config.human_labels, *(teacher.gguf for teacher in teachers)]:
+    for path in [config.human_labels, *config.also, *(teacher.gguf for teacher in teachers)]:
         if path is None:
             continue
         if not path.is_file():

@@ -8,7 +8,8 @@ handed out again, and starts from its beginning; if its own code fails, nothing 
 what runs is let finish, and the stage fails.
 
 The driver is a node of the cluster (Ray asks for that), and joins only the cluster that the recipe
-names: `RAY_ADDRESS` is not looked at. Starting a cluster of one machine takes about 4 s.
+names: `RAY_ADDRESS` is not looked at. A cluster of this machine alone has a token, as Ray will have
+it; where the recipe names an address, whether to show a token is the user's word (RAY_AUTH_MODE).
 Source: https://docs.ray.io/en/latest/ray-core/fault_tolerance/tasks.html
 """
 
@@ -23,13 +24,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from datatrove.executor.base import PipelineExecutor
-from datatrove.executor.ray import RayPipelineExecutor
-
 from pipeline.errors import InputError, StageError
 from pipeline.executors import RayExecutor
 from pipeline.shard_pass import ShardPass
-from pipeline.shard_step import ShardStep
+from pipeline.shard_step import executor_of, run_rank
 
 log = logging.getLogger("primer")
 
@@ -45,17 +43,6 @@ _QUIET = {
 }
 
 
-class OnRay(RayPipelineExecutor):  # type: ignore[misc]  # datatrove has no types
-    """datatrove's executor as a task sees it; logs go where the pass keeps them, not to /tmp."""
-
-    _run_for_rank = PipelineExecutor._run_for_rank
-
-
-def run_rank(executor: OnRay, rank: int) -> None:
-    """The Ray task: one rank, unless it is done."""
-    executor._run_for_rank(rank, local_rank=1)  # 0 would log to the console too
-
-
 def run_on_ray(shards: ShardPass, settings: RayExecutor) -> None:
     """Do the ranks that are not done yet, `workers` at a time; StageError where one fails."""
     with _joined(shards.stage, settings) as ray:
@@ -63,19 +50,16 @@ def run_on_ray(shards: ShardPass, settings: RayExecutor) -> None:
         if settings.mem_per_cpu_gb:
             room["memory"] = settings.mem_per_cpu_gb * settings.cpus_per_task * 2**30
         _check_room(ray, shards.stage, room)
-        executor = OnRay(
-            [ShardStep(shards)], tasks=shards.tasks, workers=shards.workers,
-            logging_dir=str(shards.progress), cpus_per_task=settings.cpus_per_task,
-        )  # fmt: skip
         task = ray.remote(
             num_cpus=settings.cpus_per_task, memory=room.get("memory"), max_retries=0,
             scheduling_strategy="SPREAD",
         )(run_rank)  # fmt: skip
-        _hand_out(ray, shards, executor, task, room)
+        _hand_out(ray, shards, task, room)
 
 
-def _hand_out(ray: Any, shards: ShardPass, executor: OnRay, task: Any, room: Any) -> None:
+def _hand_out(ray: Any, shards: ShardPass, task: Any, room: dict[str, float]) -> None:
     """Keep `workers` ranks running until all are done, or one has failed for good."""
+    executor = executor_of(shards)
     shared = ray.put(executor)
     waiting = deque((rank, 1) for rank in executor.get_incomplete_ranks())
     running: dict[Any, tuple[int, int]] = {}
@@ -160,7 +144,8 @@ def _joined(stage: str, settings: RayExecutor) -> Iterator[Any]:
         raise StageError(
             stage,
             f"executor.address {address!r}: {str(error).strip().splitlines()[0]}",
-            "start Ray on this machine: ray start --head, or ray start --address=HOST:PORT",
+            "start Ray on this machine: ray start --head, or ray start --address=HOST:PORT; "
+            "where the cluster asks for a token: export RAY_AUTH_MODE=token, on every node too",
         ) from error
     try:
         yield ray

@@ -2,15 +2,15 @@
 
 A round asks for all open slots at once and settles them in the order of the plan, so what is
 accepted does not depend on which answer came first, and a killed run ends with the same pieces. A
-rejected slot is drawn anew, a bounded number of times: from another extract, and after a near copy
-with every other choice changed too.
+rejected slot is drawn anew, a bounded number of times: from another extract, not from one in which
+the writer found nothing to teach, and after a near copy with every other choice changed too.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from pipeline.draws import Draw, Plan
 from pipeline.extracts import Extract
@@ -25,6 +25,8 @@ from pipeline.task import Task
 from pipeline.teacher import Teacher
 from pipeline.verdicts import Verdicts
 
+NOTHING_TO_TEACH = "nothing_to_teach"
+
 
 @dataclass(frozen=True)
 class Desk:
@@ -38,16 +40,19 @@ class Desk:
     shelf: Shelf
     max_answer_tokens: int
     max_redraws: int
+    refused: dict[str, set[int]] = field(default_factory=dict)  # extracts, by task
 
     def write(
         self, task: Task, plan: Plan, extracts: Sequence[Extract], slots: Iterable[int]
     ) -> None:
         """Fill these slots, or give each up after its last redraw."""
-        draws = [plan.draw(slot) for slot in slots]
+        refused = self.refused.setdefault(task.name, set())
+        draws = [plan.draw(slot, refused=refused) for slot in slots]
         while draws:
             rejected = self._round(task, draws, extracts)
+            refused |= {one.extract for one, draft in rejected if draft.reason == NOTHING_TO_TEACH}
             draws = [
-                plan.draw(one.slot, one.attempt + 1, one.turn + draft.is_near_copy)
+                plan.draw(one.slot, one.attempt + 1, one.turn + draft.is_near_copy, refused)
                 for one, draft in rejected
                 if one.attempt < self.max_redraws
             ]
@@ -124,7 +129,7 @@ def _wrote(answer: Answer) -> bool:
 def _unwritten(answer: Answer) -> Judged:
     if answer.content is None:
         return Judged(answer.problem, (answer.raw or "")[:200], 0)
-    return Judged("nothing_to_teach", answer.content["refusal"], 0)
+    return Judged(NOTHING_TO_TEACH, answer.content["refusal"], 0)
 
 
 def _with(draft: Draft, said: Weighed) -> Draft:

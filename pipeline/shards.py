@@ -1,19 +1,14 @@
-"""Run one piece of work over all shards with datatrove: its executors, its sharding, its memory.
+"""Run one piece of work over all shards, under an engine, with datatrove's memory of what is done.
 
 A shard's work keeps Arrow record batches from read to write, so datatrove's per-document Python
-cost is never paid; what datatrove brings is the executor (local, Ray, Slurm) and the skipping of
-ranks that are done. It remembers a rank by number only, so its `logging_dir` lies in the scratch
-directory of a fingerprinted stage. A killed rank is done again from its start, and writes the same
-file names: no rows twice, none lost.
+cost is never paid; what datatrove brings is the log and the mark of each rank, the skipping of
+ranks that are done, and Slurm's script. It remembers a rank by number only, so its `logging_dir`
+lies in the scratch directory of a fingerprinted stage. A killed rank is done again from its start,
+and writes the same file names: no rows twice, none lost.
 """
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import os
-import signal
-import sys
 import threading
 from typing import Any
 
@@ -59,7 +54,6 @@ def _run(shards: ShardPass, executor: Executor) -> None:
     from pipeline.shard_step import run_locally, silence_datatrove
 
     silence_datatrove()
-    _leave_no_child_behind()
     match executor:
         case LocalExecutor():
             run_locally(shards)
@@ -71,14 +65,6 @@ def _run(shards: ShardPass, executor: Executor) -> None:
             from pipeline.slurm_executor import run_on_slurm
 
             run_on_slurm(shards, executor)
-
-
-@functools.cache
-def _leave_no_child_behind() -> None:
-    """What is forked from here ends with us, even by SIGKILL: datatrove's manager would stay."""
-    if sys.platform == "linux":
-        libc, parent_death_signal = ctypes.CDLL(None), 1
-        os.register_at_fork(after_in_child=lambda: libc.prctl(parent_death_signal, signal.SIGKILL))
 
 
 class _watched:  # noqa: N801  # reads as a verb where it is used

@@ -43,8 +43,9 @@ _SETTLING_S = 10.0  # for how long a network file system may hide a mark that a 
 
 # Reasons for which a job waits until a person or a changed request releases it.
 _HOPELESS = (
-    "BadConstraints", "DependencyNeverSatisfied", "JobHeldAdmin", "PartitionNodeLimit",
-    "PartitionTimeLimit", "launch failed requeued held",
+    "BadConstraints", "DependencyNeverSatisfied", "JobHeldAdmin", "PartitionConfig",
+    "PartitionDown", "PartitionInactive", "PartitionNodeLimit", "PartitionTimeLimit",
+    "launch failed requeued held",
 )  # fmt: skip
 
 
@@ -183,16 +184,19 @@ class _Queue:
             time.sleep(_POLL_S)
 
     def _tell(self, states: list[tuple[str, str]], told: str) -> str:
-        """Log once why nothing runs; StageError where it never will. Returns the reason."""
+        """Log once why nothing runs; StageError where it never will. Returns the reason.
+
+        The first look may come before Slurm has looked, so only what stands at two counts.
+        """
         reasons = {reason for state, reason in states if state == "PENDING"}
         if any(state != "PENDING" for state, _ in states):
             return ""
         reason = ", ".join(sorted(reasons))
-        if all(any(word in reason for word in _HOPELESS) for reason in reasons):
+        if reason == told and all(any(word in r for word in _HOPELESS) for r in reasons):
             raise StageError(
                 self.stage,
-                f"Slurm can never start the {len(states)} jobs that are left ({reason})",
-                "correct executor in the recipe, or release them on the cluster's side",
+                f"Slurm does not start the {len(states)} jobs that are left ({reason})",
+                "correct executor in the recipe, or what holds them on the cluster's side",
             )
         if reason not in ("", "None", told):
             log.info("%s: %d jobs wait in Slurm's queue (%s)", self.stage, len(states), reason)

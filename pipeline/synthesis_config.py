@@ -30,7 +30,7 @@ class SynthesizeConfig(Section):
     plan: PlanConfig = Field(PlanConfig(), description="Of what the prompts are made.")
     flaws: FlawsConfig = Field(FlawsConfig(), description="What a lesson's text may not be.")
     gate: GateConfig = Field(GateConfig(), description="How good a piece must be.")
-    max_redraws: int = Field(4, ge=0, le=50, description="Further draws of a rejected slot.")
+    max_redraws: int = Field(8, ge=0, le=50, description="Further draws of a rejected slot.")
     slots_at_once: int = Field(
         1_000, ge=1, le=100_000, description="Slots that are asked for in one round."
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ LESSON = "lesson"
 
 def report_synthesis(
     out: Path, seed: int, reference: Sequence[str], plans: Mapping[str, Plan],
-    encoder: TextEncoder | None,
+    refused: Mapping[str, Set[int]], encoder: TextEncoder | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write diversity.json, diversity.html, coverage.json and coverage.png; the figures in both."""
     accepted = sorted(path for path in out.glob("*/00000.parquet"))
@@ -36,7 +36,9 @@ def report_synthesis(
     }
     diversity = write_diversity(out, sets, seed, encoder)
     coverage = {
-        task: measure_coverage(_draws(accepted, task), plan.shares())
+        task: measure_coverage(
+            _draws(accepted, task), plan.shares(frozenset(refused.get(task, ())))
+        )
         for task, plan in plans.items()
     }
     (out / "coverage.json").write_text(json.dumps(coverage, indent=1) + "\n")

@@ -12,7 +12,9 @@ sandbox for each block of code; under 1 KiB of memory a piece.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from pipeline.book_rounds import write_books
@@ -22,7 +24,7 @@ from pipeline.exercise import Exercise
 from pipeline.extracts import Extract
 from pipeline.factors import Factors
 from pipeline.gate import Gate
-from pipeline.ground import Ground, lay_ground
+from pipeline.ground import BUILT_IN, FROM_CORPUS, Ground, lay_ground
 from pipeline.instruction import Instruction
 from pipeline.label import LabelConfig
 from pipeline.lesson import Lesson
@@ -33,7 +35,7 @@ from pipeline.rounds import Desk
 from pipeline.sandbox import Sandbox
 from pipeline.shelf import Shelf, open_shelf
 from pipeline.splits import ValidationConfig
-from pipeline.stage import Outcome, Stage, Workplace
+from pipeline.stage import Outcome, Sections, Stage, Workplace
 from pipeline.synthesis_config import SynthesizeConfig
 from pipeline.synthesis_report import MOST_TEXTS, report_synthesis
 from pipeline.task import Task
@@ -81,7 +83,9 @@ def synthesize(place: Workplace) -> Outcome:
             f"none of {shelf.asked} drafts was accepted ({dict(shelf.dropped + shelf.failed)})",
             "look at rejects.parquet, or loosen synthesize.gate and synthesize.twins",
         )
-    report = report_synthesis(place.out, place.seed, material.reference, plans, twins.encoder)
+    report = report_synthesis(
+        place.out, place.seed, material.reference, plans, desk.refused, twins.encoder
+    )
     facts = _facts(config, shelf, teacher, sandbox, report)
     return Outcome(shelf.ledger, facts, teacher.spend)
 
@@ -170,6 +174,13 @@ def _facts(
     }
 
 
+def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
+    """A curriculum of the user's own."""
+    named = recipe.section(SynthesizeConfig).plan.curriculum
+    if named not in (None, BUILT_IN, FROM_CORPUS):
+        yield "curriculum", Path(named)
+
+
 STAGE = Stage(
     number=6,
     name="synthesize",
@@ -179,4 +190,5 @@ STAGE = Stage(
            "diversity.json", "diversity.html", "diversity_*.png", "coverage.json", "coverage.png"),
     sees=(SynthesizeConfig, TeacherConfig, LabelConfig, ValidationConfig),
     work=synthesize,
+    inputs=_inputs,
 )  # fmt: skip

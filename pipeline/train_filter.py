@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import InputError, StageError
-from pipeline.filter_config import (
-    ExpectedScore,
-    KeepShare,
-    PrecisionFloor,
-    TokenBudget,
-    TrainFilterConfig,
-    Tuning,
+from pipeline.drift_reference import (
+    REFERENCE,
+    REFERENCE_DOCUMENTS,
+    make_reference,
+    save_reference,
+    set_apart,
 )
+from pipeline.errors import InputError, StageError
+from pipeline.filter_config import TokenBudget, TrainFilterConfig
 from pipeline.judge_filter import judge_filter
 from pipeline.labelled import (
     Material,
@@ -41,9 +41,6 @@ from pipeline.stage import Outcome, Stage, Workplace
 if TYPE_CHECKING:
     from classifiers.scorer import Scorer
     from classifiers.threshold import Corpus, Decision, Labelled, Purpose
-
-__all__ = ["STAGE", "ExpectedScore", "KeepShare", "PrecisionFloor", "TokenBudget",
-           "TrainFilterConfig", "Tuning"]  # fmt: skip
 
 _NAME = "train-filter"
 _FEWEST_TRAIN = 10  # labels of each class; below this a fold may hold none
@@ -72,15 +69,16 @@ def train_filter(place: Workplace) -> Outcome:
             _NAME,
             place.needs["clean"].files("documents/*.parquet"),
             place.needs["label"].file("labels.parquet"),
-            config.corpus_sample,
+            config.corpus_sample + REFERENCE_DOCUMENTS,
             rng,
         )
+        material, apart = set_apart(material, config.corpus_sample, rng)
         _check_labels(material, config)
         purpose = _purpose(config, material)
         advance(note="learn")
         trained = learn_filter(material, config, place.seed)
         advance(note="cut")
-        cut = _seal_filter(place, material, trained, purpose, rng)
+        cut = _seal_filter(place, material, apart, trained, purpose, rng)
         advance(note="judge")
         metrics = judge_filter(place, material, trained, cut, config.learning_curve_draws, rng)
         advance(2)
@@ -138,11 +136,12 @@ def _purpose(config: TrainFilterConfig, material: Material) -> Purpose:
 def _seal_filter(
     place: Workplace,
     material: Material,
+    apart: list[Row],
     trained: Trained,
     purpose: Purpose,
     rng: np.random.Generator,
 ) -> Cut:
-    """Pick the cut, and write forest.onnx, features/ and threshold.json."""
+    """Pick the cut, and write forest.onnx, features/, threshold.json and reference.json."""
     from classifiers.curve import curve
     from classifiers.features import Features
     from classifiers.forest import to_onnx
@@ -168,6 +167,8 @@ def _seal_filter(
         "curve": points,
     }
     replace(undecided, decision=decision).save(place.out, described)
+    seen = [row["doc_id"] for row in (*material.sample, *material.train)]
+    save_reference(place.out / REFERENCE, make_reference(undecided, apart, seen))
     return Cut(purpose, decision, points)
 
 
@@ -204,10 +205,10 @@ def _judge_corpus(scorer: Scorer, material: Material, held_out: Labelled) -> Cor
 STAGE = Stage(
     number=4,
     name=_NAME,
-    version=4,
+    version=5,
     needs=("clean", "label"),
-    makes=("forest.onnx", "features/*", "threshold.json", "report/metrics.json",
-           "report/report.html"),
+    makes=("forest.onnx", "features/*", "threshold.json", REFERENCE,
+           "report/metrics.json", "report/report.html"),
     sees=(TrainFilterConfig,),
     work=train_filter,
 )  # fmt: skip

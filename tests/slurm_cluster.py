@@ -115,5 +115,5 @@ def asked(*command):
 def wait_for(happened, log, seconds=60):
     deadline = time.monotonic() + seconds
     while not happened():
-        assert time.monotonic() < deadline, log.read_text()
+        assert time.monotonic() < deadline, log.read_text() if log.is_file() else log
         time.sleep(0.2)

@@ -9,7 +9,8 @@ from pathlib import Path
 from filter_material import put
 
 from conftest import Bench
-from pipeline.train_filter import STAGE, TrainFilterConfig
+from pipeline.filter_config import TrainFilterConfig
+from pipeline.train_filter import STAGE
 
 SMALL = TrainFilterConfig(trees=20, corpus_sample=200, folds=2, workers=1)
 

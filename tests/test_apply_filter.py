@@ -12,8 +12,8 @@ from conftest import Bench, document
 from pipeline import apply_filter, train_filter
 from pipeline.apply_filter import ApplyFilterConfig
 from pipeline.errors import StageError
+from pipeline.filter_config import ExpectedScore, TrainFilterConfig
 from pipeline.records import DOCUMENT
-from pipeline.train_filter import ExpectedScore, TrainFilterConfig
 
 SMALL = TrainFilterConfig(trees=30, corpus_sample=200, folds=3)
 POISON = ["\x00" * 3_000, "x=1;" * 3_000_000, "\n", "é" * 100_000, "(" * 50_000]

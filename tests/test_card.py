@@ -131,6 +131,27 @@ def test_figures_of_the_filter_and_the_arms_are_those_of_the_manifests(readme):
     assert fingerprints == {n: f"`{s.manifest.fingerprint[:16]}`" for n, s in needs().items()}
 
 
+def test_drift_is_told_by_stratum_and_so_is_that_nobody_looked(readme):
+    said, told = section(readme, "Drift"), small_run()["apply-filter"].facts["drift"]
+    assert [row[:4] for row in table(said)] == [
+        [s["stratum"], s["verdict"], str(s["reference_documents"]), str(s["documents"])]
+        for s in told["strata"]
+    ]
+    assert f"({told['documents']} in all)" in said
+    assert small_run()["card"].file("plots/drift.png").read_bytes().startswith(b"\x89PNG")
+    unjudged = {"stratum": "new/web", "verdict": "not judged", "reference_documents": 0,
+                "documents": 9, "drifted_columns": 0, "score": None, "columns": []}  # fmt: skip
+    few = {**told, "every": 3, "offered": 7, "strata": [unjudged]}
+    said = section(render_card(changed("apply-filter", drift=few), CardConfig()), "Drift")
+    assert table(said) == [["new/web", "not judged", "0", "9", "0", *["unknown"] * 3]]
+    assert "Every document, one in 3 by a hash, that" in said
+    assert "7 documents of the strata that drifted or are new" in said
+    assert not NOTHING_SAID.search(said)
+    unseen = section(render_card(changed("apply-filter", drift=None), CardConfig()), "Drift")
+    assert "**not compared**" in unseen
+    assert not table(unseen)
+
+
 def test_nothing_that_is_not_known_shows_as_a_word_of_the_machine(readme):
     assert not NOTHING_SAID.search(readme)
     unknown = changed("train-filter", precision=None, pr_auc=None, brier=None, base_rate=None)

@@ -11,7 +11,8 @@ from filter_material import corpus, put
 from classifiers.features import Features
 from classifiers.scorer import Scorer
 from conftest import Bench
-from pipeline.train_filter import STAGE, TrainFilterConfig
+from pipeline.filter_config import TrainFilterConfig
+from pipeline.train_filter import STAGE
 
 SMALL = TrainFilterConfig(trees=30, corpus_sample=200, folds=3)
 

@@ -10,8 +10,7 @@ from filter_material import SCORE_OF, corpus, label, labels, put
 from classifiers.report import Judged, write_report
 from classifiers.scorer import Scorer
 from pipeline.errors import InputError, StageError
-from pipeline.train_filter import (
-    STAGE,
+from pipeline.filter_config import (
     ExpectedScore,
     KeepShare,
     PrecisionFloor,
@@ -19,6 +18,7 @@ from pipeline.train_filter import (
     TrainFilterConfig,
     Tuning,
 )
+from pipeline.train_filter import STAGE
 
 SMALL = TrainFilterConfig(trees=40, corpus_sample=200, folds=3)
 QUICK = SMALL.model_copy(update={"learning_curve_draws": None})

@@ -5,7 +5,7 @@ import pytest
 from test_forest import material
 
 from classifiers.forest import FilterForest, make_folds
-from classifiers.tuning import draw_settings, tune
+from classifiers.tuning import draw_settings, standard_errors, surely_best, tune
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +32,14 @@ def test_settings_that_cannot_learn_are_left(labels):
     assert tuned.tried[0]["pr_auc"] < max(t["pr_auc"] for t in tuned.tried) - 0.1
 
 
-def test_noise_moves_nothing(labels):
-    folds, scores = labels
-    shuffled = np.random.default_rng(0).permutation(scores)
-    tuned = tune(FilterForest(workers=1), folds, shuffled, settings=6, trees=20)
-    assert tuned.tried[0]["chosen"]
+def test_the_recipe_s_settings_are_left_only_for_a_lead_of_twice_its_error():
+    leads = np.array([[0.0, 0, 0, 0], [0.09, -0.05, 0.04, -0.04], [0.02, 0.01, 0.02, 0.01],
+                      [0.02, 0.03, 0.01, 0.02]])  # fmt: skip
+    errors = standard_errors(leads)
+    assert errors[1] == pytest.approx(np.std(leads[1], ddof=1) / 2)
+    assert surely_best(leads.mean(axis=1), errors) == 3
+    assert surely_best(leads[:2].mean(axis=1), errors[:2]) == 0
+    assert surely_best(leads[:, 0], standard_errors(leads[:, :1])) == 0
 
 
 def test_the_table_is_the_same_with_any_number_of_workers(labels):
