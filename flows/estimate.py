@@ -21,7 +21,9 @@ from pipeline.step import Step
 from pipeline.synthesize import make_task, planned
 from pipeline.teacher_config import TeacherConfig
 
+_PLAN_TOKENS = 250  # of a skill, the skills that it needs, a persona
 _GLOSSARY_TOKENS = 2_000  # of the outline and of what was taught, before the last section
+TOKENS_PER_S = 50  # of one answer; hosted models write 30 to 100
 _REPAIRED = 2  # requests at most: an answer that cannot be used is repaired once
 
 
@@ -41,6 +43,19 @@ class Estimate:
         """Of so many calls, in the prices' currency."""
         batched = self.teacher.batch is not None
         return self.teacher.cost(calls * self.prompt_tokens, calls * self.answer_tokens, batched)
+
+    def hours(self, calls: int) -> float:
+        """Of so many calls: what the slowest of concurrency and the endpoint's limits takes."""
+        teacher = self.teacher
+        by_window = calls * self.answer_tokens / TOKENS_PER_S / teacher.max_concurrency / 3_600
+        tokens = calls * (self.prompt_tokens + self.answer_tokens)
+        by_limits = [
+            amount / limit / 60
+            for amount, limit in ((calls, teacher.requests_per_minute),
+                                  (tokens, teacher.tokens_per_minute))
+            if limit
+        ]  # fmt: skip
+        return max(by_window, *by_limits, 0.0)
 
 
 def estimate_teacher(recipe: Recipe, plan: Mapping[str, Step]) -> list[Estimate]:
@@ -86,7 +101,7 @@ def _drafts(recipe: Recipe) -> Iterator[Estimate]:
             yield from _books(recipe, ground, extract)
             continue
         one = ground.plan(name, [extract]).draw(0)
-        prompt = _tokens(make_task(name, config, ground).messages(one, extract))
+        prompt = _tokens(make_task(name, config, ground).messages(one, extract)) + _PLAN_TOKENS
         most = slots * (1 + config.max_redraws)
         pieces += most
         yield Estimate("synthesize", f"{name}s", slots, most * _REPAIRED, prompt, tokens, teacher)
