@@ -19,6 +19,7 @@ import orjson
 from pipeline.judge_piece import Judged
 
 _TABLE = "CREATE TABLE IF NOT EXISTS verdicts (draft BLOB PRIMARY KEY, verdict TEXT) WITHOUT ROWID"
+_AT_ONCE = 32  # verdicts in a commit: what a kill costs
 Draft = tuple[str, dict[str, Any]]  # the prompt's id, and the answer's content
 
 
@@ -35,10 +36,13 @@ class Verdicts:
         found = {i: said for i, name in enumerate(names) if (said := self._known(name))}
         missing = [i for i in range(len(drafts)) if i not in found]
         with ThreadPoolExecutor(self._workers) as pool:
-            for i, verdict in zip(missing, pool.map(judge, missing), strict=True):
+            judged = zip(missing, pool.map(judge, missing), strict=True)
+            for n, (i, verdict) in enumerate(judged, 1):
                 found[i] = verdict
                 row = (names[i], orjson.dumps(list(verdict)))
                 self._file.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", row)
+                if n % _AT_ONCE == 0:
+                    self._file.commit()
         self._file.commit()
         return [found[i] for i in range(len(drafts))]
 
