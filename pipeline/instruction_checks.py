@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from pipeline.judge_piece import Judged, judge_lesson, without_body
+from pipeline.parsing import parse
 from pipeline.sandbox import Sandbox
 
 _CODE = re.compile(r"^```python\n(.*?)^```[ \t]*$", re.M | re.S)
@@ -95,7 +96,7 @@ def _judge_documentation(code: str, material: str, sandbox: Sandbox) -> Judged:
 def _documentation(code: str) -> tuple[str, list[str]] | None:
     """The code without the docstrings of its outer functions, and those docstrings."""
     try:
-        tree = ast.parse(code)
+        tree = parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     found = []
@@ -109,7 +110,7 @@ def _documentation(code: str) -> tuple[str, list[str]] | None:
 
 def _parses(code: str) -> bool:
     try:
-        return bool(ast.parse(code).body)
+        return bool(parse(code).body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
 

@@ -20,6 +20,7 @@ import ast
 from typing import Any
 
 from pipeline.judged import Judged
+from pipeline.parsing import parse
 from pipeline.sandbox import Execution, Sandbox
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -87,7 +88,7 @@ def _flaw_of_tests(prompt: str, tests: str, min_asserts: int) -> tuple[str, str]
     """What keeps the tests from testing the function."""
     name = _subject(prompt).name
     try:
-        nodes = list(ast.walk(ast.parse(tests)))
+        nodes = list(ast.walk(parse(tests)))
     except _UNPARSABLE as error:
         return "tests_do_not_parse", str(error)[:200]
     asserts = sum(isinstance(node, ast.Assert) for node in nodes)
@@ -104,7 +105,7 @@ def _flaw_of_tests(prompt: str, tests: str, min_asserts: int) -> tuple[str, str]
 def _last_function(code: str, name: str | None = None) -> Function | None:
     """The last function of this name, or of any."""
     try:
-        found = [node for node in ast.parse(code).body if isinstance(node, Function)]
+        found = [node for node in parse(code).body if isinstance(node, Function)]
     except _UNPARSABLE:
         return None
     return next((node for node in reversed(found) if name in (None, node.name)), None)
@@ -132,7 +133,7 @@ def _signature(function: Function) -> str:
 
 def _calls_of_tests(tests: str) -> str:
     """Calls of the test functions that only a test runner would have called."""
-    functions = (n for n in ast.parse(tests).body if isinstance(n, ast.FunctionDef))
+    functions = (n for n in parse(tests).body if isinstance(n, ast.FunctionDef))
     ours = [n.name for n in functions if n.name.startswith("test") and not ast.unparse(n.args)]
     return "".join(f"\n{name}()" for name in ours)
 
@@ -140,7 +141,7 @@ def _calls_of_tests(tests: str) -> str:
 def _hollow(solution: str, name: str, way: str) -> str | None:
     """The solution with the body of a function replaced; None where this way has no meaning."""
     try:
-        tree = ast.parse(solution)
+        tree = parse(solution)
         function = next(
             n for n in reversed(tree.body) if isinstance(n, Function) and n.name == name
         )

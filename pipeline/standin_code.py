@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import cached_property
 
+from pipeline.parsing import parse
 from pipeline.rubrics import LEFT_OUT
 
 Points = list[tuple[bool, str]]
@@ -51,7 +52,7 @@ def parse_head(text: str) -> ast.Module | None:
     ends = [i for i, line in enumerate(lines) if line[:1].isidentifier() or line[:1] in "@\"'"]
     for end in [len(lines), *ends[:0:-1][:40]]:
         try:
-            tree = ast.parse("\n".join(lines[:end]))
+            tree = parse("\n".join(lines[:end]))
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue
         return tree if tree.body else None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-
+from pipeline.parsing import read_literal
 from pipeline.standin_functions import Seen, Subject
 from pipeline.standin_narration import Narrator, growth
 
@@ -108,7 +107,7 @@ def kind_of(shown: str) -> str:
 def type_of(shown: str) -> str:
     """The kind of value that a printed text looks like."""
     try:
-        return type(ast.literal_eval(shown)).__name__
+        return type(read_literal(shown)).__name__
     except (ValueError, SyntaxError):
         return "str"
 

@@ -15,6 +15,7 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.parsing import parse
 from pipeline.sandbox import Sandbox, SandboxConfig
 
 _VALUES = {
@@ -128,7 +129,7 @@ def sandbox() -> Sandbox:
 def study(extract: str) -> Subject | str:
     """The first function of an extract, called and seen; or why it teaches nothing."""
     try:
-        tree = ast.parse(extract)
+        tree = parse(extract)
     except (SyntaxError, ValueError, RecursionError):
         return "the extract does not parse"
     node = next((n for n in tree.body if isinstance(n, ast.FunctionDef)), None)

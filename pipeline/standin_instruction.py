@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.judge_piece import without_body
+from pipeline.parsing import parse
 from pipeline.rubrics import disclose
 from pipeline.standin_functions import Subject, sandbox, study
 from pipeline.standin_narration import Narrator
@@ -96,7 +97,7 @@ def _hollow(subject: Subject) -> str | None:
         return None
     text = subject.documentation or f"Work out {subject.name.strip('_').replace('_', ' ')}."
     examples = [f">>> {one.call}  # prints {one.shown}" for one in subject.worked[:2]]
-    tree = ast.parse(stub)
+    tree = parse(stub)
     body = [
         ast.Expr(ast.Constant("\n    ".join([*text[:600].splitlines(), "", *examples, ""]))),
         ast.Pass(),
@@ -126,7 +127,7 @@ def _fix(subject: Subject, generator: np.random.Generator) -> dict[str, Any]:
 
 def _faults(subject: Subject) -> Iterator[tuple[str, str, str]]:
     """Each small change of the function: the expression before, after, and the whole source."""
-    tree = ast.parse(subject.source)
+    tree = parse(subject.source)
     for i, node in enumerate(ast.walk(tree)):
         changed = copy.deepcopy(tree)
         twin = list(ast.walk(changed))[i]
@@ -206,7 +207,7 @@ def _document(subject: Subject, _generator: np.random.Generator) -> dict[str, An
     lines += ["", "Raises:"] if subject.raised else []
     errors = {s.error: s.call for s in reversed(subject.raised)}
     lines += [f"    {error}: as for `{call}`." for error, call in errors.items()]
-    tree = ast.parse(subject.source)
+    tree = parse(subject.source)
     node = next(n for n in tree.body if isinstance(n, ast.FunctionDef))
     rest = node.body[1:] if ast.get_docstring(node) is not None else node.body
     text = "\n    ".join(lines) + "\n    "

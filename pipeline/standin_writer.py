@@ -13,6 +13,7 @@ import re
 from typing import Any
 
 from pipeline import curriculum_from_corpus, personas
+from pipeline.parsing import read_literal
 from pipeline.prompts import SCHEMAS, read_prompt
 from pipeline.standin_book import plan_book, write_section
 from pipeline.standin_curriculum import name_cluster, word_persona
@@ -92,7 +93,7 @@ def _is_literal(shown: str) -> bool:
 def _literal(shown: str) -> str:
     """What an interactive session would show for a value that prints as `shown`."""
     try:
-        return repr(ast.literal_eval(shown))
+        return repr(read_literal(shown))
     except (ValueError, SyntaxError):
         return repr(shown)
 

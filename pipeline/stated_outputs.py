@@ -21,6 +21,8 @@ import re
 import tokenize
 from typing import Any, NamedTuple
 
+from pipeline.parsing import parse, read_literal
+
 _OPEN, _BETWEEN, _SHUT = "\x1e", "\x1d", "\x1f"  # ASCII's separators: no text for people has them
 _PRINTED = re.compile(f"{_OPEN}(\\d+):([^{_BETWEEN}]*){_BETWEEN}([^{_SHUT}]*){_SHUT}")
 _MARKED = re.compile(r"#\s*(?:prints:?\s|outputs?:?\s|->|=>|→|⇒)\s*(.+)", re.I)
@@ -45,7 +47,7 @@ def mark_claims(code: str) -> tuple[str, list[Claim]]:
     claims = []
     try:
         comments = _comments(code)
-        tree = ast.parse(code)
+        tree = parse(code)
         for body in _bodies(tree):
             for i in reversed(range(len(body))):
                 node = body[i]
@@ -77,12 +79,13 @@ def find_wrong_claim(claims: list[Claim], stdout: str) -> tuple[int, Claim | Non
 def echo_last_value(code: str) -> str:
     """The code with its last expression shown as a notebook shows it; itself without one."""
     try:
-        tree = ast.parse(code)
+        tree = parse(code)
         last = tree.body[-1] if tree.body else None
         if not isinstance(last, ast.Expr):
             return code
-        show = ast.parse("__import__('sys').displayhook", mode="eval").body
-        last.value = ast.Call(show, [last.value], [])
+        (shown,) = parse("__import__('sys').displayhook").body
+        assert isinstance(shown, ast.Expr)
+        last.value = ast.Call(shown.value, [last.value], [])
         return ast.unparse(ast.fix_missing_locations(tree))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return code
@@ -124,7 +127,7 @@ def _same(expected: str, printed: str) -> bool:
 def _value(text: str) -> Any:
     """The literal that a text is; None for None, and for what is no literal."""
     try:
-        return ast.literal_eval(text)
+        return read_literal(text)
     except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
         return None
 
@@ -158,5 +161,5 @@ def _marked(node: ast.Expr) -> list[ast.stmt]:
     opened = f"{_WRITE}({_OPEN + str(node.lineno) + ':'!r})"
     name = f"_value_{node.lineno}"
     keep = ast.Assign([ast.Name(name, ast.Store())], node.value)
-    shown = ast.parse(f"{_WRITE}({_BETWEEN!r} + repr({name}) + {_SHUT!r})").body
-    return [*ast.parse(opened).body, keep, *shown]
+    shown = parse(f"{_WRITE}({_BETWEEN!r} + repr({name}) + {_SHUT!r})").body
+    return [*parse(opened).body, keep, *shown]

@@ -3,6 +3,7 @@
 import pytest
 
 from pipeline.errors import StageError
+from pipeline.flaws import FlawsConfig
 from pipeline.judge_piece import judge_lesson
 from pipeline.rubrics import enclose
 from pipeline.sandbox import Sandbox, SandboxConfig
@@ -131,7 +132,7 @@ def test_lines_that_repeat_in_code_are_no_flaw(sandbox):
 
 def test_a_recipe_may_drop_what_is_not_executed(sandbox):
     piece = lesson("```bash\nrm -rf build\n```\n")
-    judged = judge_lesson(piece, sandbox, keep_unexecuted=False)
+    judged = judge_lesson(piece, sandbox, flaws=FlawsConfig(unexecuted_code=False))
     assert (judged.reason, judged.evidence) == ("block_not_executed", "in bash")
 
 
