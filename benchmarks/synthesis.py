@@ -28,6 +28,7 @@ from pipeline.diversity import compare_sets
 from pipeline.draws import Draw, Plan
 from pipeline.extracts import Extract, extract_all
 from pipeline.factors import Factors, PlanConfig
+from pipeline.flaws import FlawsConfig
 from pipeline.gate import GateConfig
 from pipeline.ledger import Ledger
 from pipeline.lesson import Lesson
@@ -164,8 +165,8 @@ def _plan(extracts: Sequence[Extract]) -> Plan:
 
 def _text(one: Draw, extract: Extract) -> str:
     """What the stand-in writes to a draw; empty where it refuses."""
-    messages = Lesson(Factors.of(PlanConfig(), "lesson"), None).messages(one, extract)
-    return str(write("lesson", list(messages))["text"])
+    task = Lesson(Factors.of(PlanConfig(), "lesson"), None, FlawsConfig())
+    return str(write("lesson", list(task.messages(one, extract)))["text"])
 
 
 if __name__ == "__main__":
