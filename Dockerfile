@@ -12,9 +12,9 @@ COPY flows flows
 RUN make setup
 
 FROM python:3.11.11-slim-bookworm
-# libgomp: llama.cpp and scikit-learn; util-linux and bubblewrap: the sandbox's namespaces.
+# libgomp: llama.cpp and scikit-learn; libseccomp: the sandbox's filter of system calls.
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libgomp1 util-linux bubblewrap \
+ && apt-get install -y --no-install-recommends libgomp1 libseccomp2 \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --create-home primer \
  && mkdir /runs && chown primer /runs

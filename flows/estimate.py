@@ -7,19 +7,23 @@ So these are upper figures of what to expect, and not the hard cap: that one cou
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flows.recipe import Recipe
-from pipeline.draws import draw
+from pipeline.book_outline import outline_messages
 from pipeline.extracts import Extract
-from pipeline.prompts import render_prompt
+from pipeline.ground import Ground
 from pipeline.question import CHARS_PER_TOKEN
 from pipeline.rubrics import ask_about, load_rubric
 from pipeline.step import Step
+from pipeline.synthesize import make_task, planned
 from pipeline.teacher_config import TeacherConfig
 
+_PLAN_TOKENS = 250  # of a skill, the skills that it needs, a persona
+_GLOSSARY_TOKENS = 2_000  # of the outline and of what was taught, before the last section
+TOKENS_PER_S = 50  # of one answer; hosted models write 30 to 100
 _REPAIRED = 2  # requests at most: an answer that cannot be used is repaired once
 
 
@@ -39,6 +43,19 @@ class Estimate:
         """Of so many calls, in the prices' currency."""
         batched = self.teacher.batch is not None
         return self.teacher.cost(calls * self.prompt_tokens, calls * self.answer_tokens, batched)
+
+    def hours(self, calls: int) -> float:
+        """Of so many calls: what the slowest of concurrency and the endpoint's limits takes."""
+        teacher = self.teacher
+        by_window = calls * self.answer_tokens / TOKENS_PER_S / teacher.max_concurrency / 3_600
+        tokens = calls * (self.prompt_tokens + self.answer_tokens)
+        by_limits = [
+            amount / limit / 60
+            for amount, limit in ((calls, teacher.requests_per_minute),
+                                  (tokens, teacher.tokens_per_minute))
+            if limit
+        ]  # fmt: skip
+        return max(by_window, *by_limits, 0.0)
 
 
 def estimate_teacher(recipe: Recipe, plan: Mapping[str, Step]) -> list[Estimate]:
@@ -72,20 +89,45 @@ def _longest(recipe: Recipe, rubrics: Mapping[Any, str]) -> int:
     return max(_tokens(ask_about(load_rubric(r), text, budget_chars)) for r in rubrics.values())
 
 
-def _drafts(recipe: Recipe) -> list[Estimate]:
+def _drafts(recipe: Recipe) -> Iterator[Estimate]:
+    """Each task's slots, the parts of books, and the rubric's word on every piece."""
     config = recipe.synthesize
+    tokens, teacher = config.max_answer_tokens, recipe.teacher
     extract = Extract("", "code", "", None, "topic", "x" * config.extract_chars)
-    estimates = []
-    for task, slots in (("lesson", config.textbooks), ("exercise", config.exercises)):
-        prompt = render_prompt(draw(task, 0, 0, 1, recipe.seed), extract)
-        most = slots * (1 + config.max_redraws) * _REPAIRED
-        estimates.append(
-            Estimate(
-                "synthesize", f"{task}s", slots, most, _tokens(prompt), config.max_answer_tokens,
-                recipe.teacher,
-            )
+    ground = Ground(config.plan, recipe.seed, None, [])
+    pieces = 0
+    for name, slots in planned(config).items():
+        if name == "book":
+            yield from _books(recipe, ground, extract)
+            continue
+        one = ground.plan(name, [extract]).draw(0)
+        prompt = _tokens(make_task(name, config, ground).messages(one, extract)) + _PLAN_TOKENS
+        most = slots * (1 + config.max_redraws)
+        pieces += most
+        yield Estimate("synthesize", f"{name}s", slots, most * _REPAIRED, prompt, tokens, teacher)
+    if config.gate.min_rubric_score is not None:
+        asked, label = sum(planned(config).values()), recipe.label
+        most = (pieces + config.book.books) * _REPAIRED
+        longest = _longest(recipe, label.rubrics)
+        yield Estimate(
+            "synthesize", "weighed by the rubric", asked, most, longest, label.max_answer_tokens,
+            teacher,
         )  # fmt: skip
-    return estimates
+
+
+def _books(recipe: Recipe, ground: Ground, extract: Extract) -> Iterator[Estimate]:
+    """Outlines, then as many sections as a book has at most, each with all of the plan."""
+    config = recipe.synthesize
+    book, tokens = config.book, config.max_answer_tokens
+    most_drafts = (1 + book.max_redraws) * _REPAIRED
+    materials = [extract] * book.max_sections
+    plan = ground.plan("book", materials)
+    outline = _tokens(outline_messages(plan.draw(0), plan.factors, materials, book))
+    section = outline // len(materials) + _tokens(({"content": extract.text},)) + _GLOSSARY_TOKENS
+    for what, n, prompt in (
+        ("outlines", book.books, outline), ("sections", book.books * book.max_sections, section)
+    ):  # fmt: skip
+        yield Estimate("synthesize", what, n, n * most_drafts, prompt, tokens, recipe.teacher)
 
 
 def _tokens(messages: tuple[dict[str, str], ...]) -> int:

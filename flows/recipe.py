@@ -30,7 +30,7 @@ from pipeline.handoff import HandoffConfig
 from pipeline.ingest import IngestConfig
 from pipeline.label import LabelConfig
 from pipeline.splits import ValidationConfig
-from pipeline.synthesize import SynthesizeConfig
+from pipeline.synthesis_config import SynthesizeConfig
 from pipeline.teacher_config import TeacherConfig
 from pipeline.tokenize import TokenizeConfig
 

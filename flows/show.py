@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from flows.estimate import Estimate
+from flows.estimate import TOKENS_PER_S, Estimate
 from flows.recipe import Recipe
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
@@ -59,7 +59,7 @@ def print_cost(console: Console, recipe: Recipe, estimates: Sequence[Estimate]) 
         return
     table = _table(
         f"teacher: {teacher.name}; nothing is asked yet", "stage", "what", "calls", "at most",
-        "prompt tokens a call", "answer tokens a call", "cost", "at most",
+        "prompt tokens a call", "answer tokens a call", "cost", "at most", "hours",
     )  # fmt: skip
     for one in estimates:
         costs = [one.cost(calls) for calls in (one.calls, one.most_calls)]
@@ -71,8 +71,10 @@ def print_cost(console: Console, recipe: Recipe, estimates: Sequence[Estimate]) 
             f"{one.prompt_tokens:,}",
             f"{one.answer_tokens:,}",
             *(f"{cost:.2f} {one.teacher.prices.currency}" for cost in costs),
+            "" if one.teacher.batch else f"{one.hours(one.calls):,.1f}",
         )
     console.print(table)
+    console.print(f"hours: at {TOKENS_PER_S} tokens/s an answer, within the recipe's limits")
 
 
 def print_run(console: Console, run: Path) -> None:
@@ -152,8 +154,10 @@ def _figures(stages: Mapping[str, tuple[Path, Manifest]]) -> list[Table | Text]:
     if "apply-filter" in facts:
         table.add_row("kept share of documents", _number(facts["apply-filter"].get("kept_share")))
     if "synthesize" in facts:
-        for key in ("textbooks_accepted", "exercises_accepted"):
-            table.add_row(key.replace("_", " "), str(facts["synthesize"].get(key)))
+        found = facts["synthesize"]
+        for task, wanted in found["wanted"].items():
+            if wanted:
+                table.add_row(f"{task}s accepted", f"{found['accepted'][task]:,} of {wanted:,}")
     models = facts.get("evaluate", {}).get("models", [])
     return [table, Text(), _models_table(models)] if models else [table]
 

@@ -19,6 +19,7 @@ from pipeline.card_plots import plot_card
 from pipeline.config import Section
 from pipeline.croissant import write_croissant
 from pipeline.decontaminate import ARMS
+from pipeline.diversity_report import diversity_rows
 from pipeline.drift_report import PICTURE
 from pipeline.errors import StageError
 from pipeline.ledger import Ledger
@@ -156,7 +157,8 @@ def _body(needs: Mapping[str, Sealed], config: CardConfig) -> dict[str, Any]:
         "applied": facts["apply-filter"],
         "drift": _drift(needs["apply-filter"]),
         "synthetic": facts["synthesize"],
-        "diversity": [(n, diversity[n]) for n in ("accepted", "raw", "human_reference")],
+        "diversity": diversity_rows(diversity),
+        "pieces": _pieces(facts["synthesize"]),
         "benchmarks": json.loads(needs["decontaminate"].file("benchmarks.json").read_text()),
         "contamination": facts["decontaminate"],
         "tokens": facts["tokenize"],
@@ -171,6 +173,15 @@ def _body(needs: Mapping[str, Sealed], config: CardConfig) -> dict[str, Any]:
         ],
         "limits": _limits(facts),
     }
+
+
+def _pieces(synthetic: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Of each task that was asked for: slots, accepted pieces, and how well pairs are covered."""
+    return [
+        (task, wanted, synthetic["accepted"][task], synthetic["coverage"].get(task))
+        for task, wanted in synthetic["wanted"].items()
+        if wanted
+    ]
 
 
 def _drift(applied: Sealed) -> Mapping[str, Any] | None:
@@ -287,7 +298,7 @@ def _write_json(path: Path, value: Any) -> None:
 STAGE = Stage(
     number=9,
     name="card",
-    version=2,
+    version=3,
     needs=("ingest", "clean", "label", "train-filter", "apply-filter", "synthesize",
            "decontaminate", "tokenize"),
     makes=("README.md", "croissant.json", "prov.json", "samples/*.md", "plots/*.png"),

@@ -3,7 +3,7 @@
 Three passes. The shards are judged by rules and sketched (in parallel); one pass over the
 sketches alone finds exact and near copies, keeping the first of each family in reading order; the
 shards are filtered by the verdicts (in parallel, on Arrow batches). The middle pass holds one
-signature and its index for each document that passed the rules: about 3 KiB each.
+signature and its index for each document that passed the rules: under 1 KiB each.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from pipeline.manifest import hash_file
 from pipeline.records import DOCUMENT, HIT, read_batches, read_rows, write_table
 from pipeline.shards import run_shards
 from pipeline.stage import Outcome, Sections, Stage, Workplace
+from pipeline.synthesize import DIRECTORIES
 
 ARMS = ("raw", "kept", "kept+synthetic")
 _WORD = re.compile(r"[^\W_]+")  # Markdown's _emphasis_ is punctuation too
@@ -121,7 +122,9 @@ def decontaminate(place: Workplace) -> Outcome:
     clean = place.needs["clean"].files("documents/*.parquet")
     kept = place.needs["apply-filter"].files("kept/*.parquet")
     written = place.needs["synthesize"]
-    synthetic = written.files("textbooks/*.parquet") + written.files("exercises/*.parquet")
+    synthetic = [
+        path for name in DIRECTORIES.values() for path in written.files(f"{name}/*.parquet")
+    ]
     items = [(b.name, *item) for b in config.benchmarks for item in read_items(b)]
     files, scratch = [*clean, *synthetic], place.scratch / "hits"
     search = SearchFile(make_index(items, config), files, scratch)

@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.parsing import parse
+
 _FEWEST_LINES, _MOST_LINES = 4, 45
 _LINE_END = re.compile(r"\r\n|\r|\n")  # the parser's: a form feed, say, ends no line
 
@@ -43,7 +45,7 @@ def _functions(text: str) -> Iterator[tuple[str, str]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what the compiler thinks of others' escapes
-            tree = ast.parse(text)
+            tree = parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return
     lines = _LINE_END.split(text)

@@ -102,6 +102,7 @@ SYNTHETIC_REJECT = pa.schema(
         pa.field("reason", pa.string(), nullable=False),
         pa.field("evidence", pa.string(), nullable=False),
         pa.field("draw", pa.string(), nullable=False),  # a JSON object
+        pa.field("text", pa.string()),  # null where there was no answer, or a refusal
     ]
 )
 

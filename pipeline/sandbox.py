@@ -1,46 +1,51 @@
 """Run a piece of Python that nobody has read: alone, without network, without our files.
 
-On Linux the code runs in namespaces of its own (`unshare`): no network, its own process ids, and a
-root that holds Python, the shared libraries and an empty scratch directory, nothing else. Limits of
-CPU, memory, file size and processes are set inside; output goes to files that the same limit caps;
-after the time limit the whole group is killed, and the process namespace dies with its first
-process. Where namespaces are refused, so is the code, unless the recipe allows it without.
+On Linux the code runs in namespaces of its own: no network, its own process ids, and a read-only
+root that holds Python, the shared libraries and an empty scratch in memory, nothing else. It has no
+rights and cannot gain any; a filter (seccomp) refuses the calls of the kernel that it has no need
+for. Memory and processor time are limited for all its processes together, file size, output and
+number of processes by the kernel; after the time limit the whole group is killed and the process
+namespace dies with its first process. Where namespaces are refused, so is the code, unless the
+recipe allows it without. What was active is found by trying, once for each sandbox.
 
-Cost: about 50 ms a run on one core, half of it Python's start.
+A helper that has entered its namespaces already forks for each run (`sandbox_helper`), so that a
+run costs a few milliseconds and no start of Python. docs/sandbox.md says what was tried.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
-import shlex
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
+import threading
+import weakref
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import Field
 
 from pipeline.config import Section
 from pipeline.errors import StageError
+from pipeline.sandbox_filter import compile_filter
+from pipeline.sandbox_limits import Limits
+from pipeline.sandbox_link import Helper, RefusedError
+from pipeline.sandbox_probe import describe, isolated, probe
 
-_NOBODY = 65_534
+_MIB = 2**20
 
 
 class SandboxConfig(Section):
     """How much a piece of code may take."""
 
-    cpu_seconds: int = Field(5, ge=1, le=600, description="Processor time of one process.")
+    cpu_seconds: int = Field(
+        5, ge=1, le=600, description="Processor time of all its processes together."
+    )
     wall_seconds: float = Field(10, gt=0, le=600, description="Time until it is killed.")
-    memory_mib: int = Field(512, ge=64, le=16_384, description="Address space of one process.")
+    memory_mib: int = Field(
+        512, ge=64, le=16_384, description="Memory of all its processes, address space of each."
+    )
     output_bytes: int = Field(
         100_000, ge=1_000, le=10_000_000, description="Of its output, and of any file it writes."
     )
     processes: int = Field(32, ge=1, le=1_024, description="Processes and threads at once.")
+    scratch_mib: int = Field(64, ge=1, le=16_384, description="Size of its scratch, in memory.")
     allow_unprotected: bool = Field(
         False, description="Run code even where the kernel offers no namespaces: your own risk."
     )
@@ -48,137 +53,129 @@ class SandboxConfig(Section):
 
 @dataclass(frozen=True)
 class Execution:
-    """What a piece of code did. `exit_code` is negative for the signal that ended it."""
+    """What a piece of code did. `exit_code` is negative for the signal that ended it.
+
+    `stopped_by` names the limit that it passed: `wall_time`, `processor_time`, `memory` or
+    `output`; or that it took the helper with it twice, `helper_lost`. None for code that ended.
+    """
 
     exit_code: int
     stdout: str
     stderr: str
-    timed_out: bool
+    stopped_by: str | None
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether it was killed for the time it took."""
+        return self.stopped_by == "wall_time"
 
     @property
     def ok(self) -> bool:
         """Whether it ran to its end by itself."""
-        return self.exit_code == 0 and not self.timed_out
+        return self.exit_code == 0 and self.stopped_by is None
 
-
-@functools.cache
-def _namespaces() -> tuple[str, ...] | None:
-    """The `unshare` call that works here, or None. A root user gives its rights up inside."""
-    if sys.platform != "linux" or not shutil.which("unshare"):
-        return None
-    own_user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
-    call = ("unshare", *own_user, "--net", "--mount", "--pid", "--fork", "--kill-child")
-    tried = subprocess.run(
-        [*call, "mount", "-t", "tmpfs", "tmpfs", "/mnt"], capture_output=True, check=False
-    )
-    return call if tried.returncode == 0 else None
+    @property
+    def problem(self) -> str:
+        """Why it is not ok, in a line: the limit, or the last line of its errors."""
+        if self.stopped_by == "helper_lost":
+            return "the sandbox was lost twice"
+        if self.stopped_by:
+            return f"stopped by its limit of {self.stopped_by.replace('_', ' ')}"
+        lines = [line for line in self.stderr.splitlines() if line.strip()]
+        return lines[-1][:200] if lines else f"exit code {self.exit_code}, no message"
 
 
 class Sandbox:
-    """A place to run code in; open it once and run many."""
+    """A place to run code in, from several threads at once; open it once and run many."""
 
     def __init__(self, stage: str, config: SandboxConfig) -> None:
-        self.config = config
-        if _namespaces() is None and not config.allow_unprotected:
-            raise StageError(
-                stage,
-                "this kernel gives no namespaces to run unread code in",
-                "allow unprivileged user namespaces, or set sandbox.allow_unprotected at your risk",
-            )
+        self.config, self._stage = config, stage
+        self._idle: list[Helper] = []
+        self._lock = threading.Lock()
+        # more at once would only be late, and each helper holds about 10 MiB
+        self._places = threading.BoundedSemaphore(2 * (os.cpu_count() or 1))
+        self._end = weakref.finalize(self, _close_all, self._idle)
+        self._limits = _limits(config, isolated=True, program=compile_filter())
+        try:
+            self._idle.append(Helper(self._limits))
+        except RefusedError as refused:
+            self._refuse(str(refused))
+        self._found = probe(lambda code: self.run(code).stdout)
+        if self._limits.isolated and not isolated(self._found):
+            self._refuse(f"code inside of them got too far: {self._found}")
+            self._found = probe(lambda code: self.run(code).stdout)
+        self._watched = bool(self._idle) and self._idle[0].watched
 
     @property
     def protection(self) -> list[str]:
-        """What stands between the code and the machine, for the card."""
+        """What was seen to stand between the code and the machine, for the card."""
         limits = self.config
-        active = [
-            f"CPU {limits.cpu_seconds} s, {limits.wall_seconds:g} s in all",
-            f"memory {limits.memory_mib} MiB, output {limits.output_bytes} bytes",
-            "killed as a group",
+        return [
+            f"CPU {limits.cpu_seconds} s, {limits.wall_seconds:g} s in all, then killed as a group",
+            f"output and files {limits.output_bytes} bytes each, scratch {limits.scratch_mib} MiB",
+            *describe(self._found, self._watched, limits.memory_mib),
         ]
-        if _namespaces() is None:
-            return [*active, "NO isolation from network and files"]
-        return [*active, "own network, mount and process namespaces", "root without our files"]
 
     def run(self, code: str) -> Execution:
-        """Run `code` as a script fed on standard input, to its end or to a limit."""
-        with tempfile.TemporaryDirectory(prefix="primer-sandbox-") as name:
-            home = Path(name)
-            (home / "code.py").write_text(code)
-            root = home / "root"
-            root.mkdir()
-            with (
-                (home / "code.py").open("rb") as source,
-                (home / "stdout").open("wb") as stdout,
-                (home / "stderr").open("wb") as stderr,
-            ):
-                process = subprocess.Popen(
-                    self._command(root),
-                    stdin=source,
-                    stdout=stdout,
-                    stderr=stderr,
-                    cwd=root,
-                    env={"PYTHONHASHSEED": "0", "PYTHONIOENCODING": "utf-8", "LANG": "C.UTF-8"},
-                    start_new_session=True,
-                )
-                timed_out = self._wait(process)
-            status = process.returncode  # a shell tells a signal by adding it to 128
-            exit_code = 128 - status if 128 < status <= 128 + signal.SIGRTMAX else status
-            return Execution(exit_code, _read(home / "stdout"), _read(home / "stderr"), timed_out)
+        """Run `code` as a script, to its end or to a limit. Its standard input is empty."""
+        with self._places:
+            return self._run(code)
 
-    def _wait(self, process: subprocess.Popen[bytes]) -> bool:
-        timed_out = False
+    def _run(self, code: str) -> Execution:
+        for _ in range(2):  # a helper can be lost to others, as when the machine is out of memory
+            helper = self._take()
+            done, stdout, stderr = helper.run(code)
+            if done:
+                break
+        else:
+            return Execution(-9, stdout, stderr, "helper_lost")
+        with self._lock:
+            self._idle.append(helper)
+        most = self.config.output_bytes
+        full = max(len(stdout.encode()), len(stderr.encode())) >= most
+        stopped_by = done["stopped_by"] or ("output" if full else None)
+        return Execution(done["exit_code"], stdout, stderr, stopped_by)
+
+    def _take(self) -> Helper:
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
         try:
-            process.wait(self.config.wall_seconds)
-        except subprocess.TimeoutExpired:
-            timed_out = True
-        with contextlib.suppress(ProcessLookupError):  # the usual case: all of it has ended
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        return timed_out
+            return Helper(self._limits)
+        except RefusedError as refused:
+            raise StageError(
+                self._stage, f"no further sandbox opens ({refused})", "lower its workers"
+            ) from refused
 
-    def _command(self, root: Path) -> list[str]:
-        limits = self.config
-        python = [os.path.realpath(sys.executable), "-S", "-s", "-P", "-B", "-"]
-        limited = [
-            "prlimit", f"--cpu={limits.cpu_seconds}", f"--as={limits.memory_mib * 2**20}",
-            f"--fsize={limits.output_bytes}", "--core=0",
-        ]  # fmt: skip
-        namespaces = _namespaces()
-        if namespaces is None:
-            return [*limited, *python]
-        # a shell comes first, because the first process of a namespace ignores most signals
-        inside = f"cd /scratch; {shlex.join(python)}; exit $?"
-        if os.geteuid() == 0:
-            chroot, without = ["chroot", f"--userspec={_NOBODY}:{_NOBODY}"], []
-        else:  # root of its own namespace, who could leave the new root by another chroot
-            chroot, without = ["chroot"], ["--bounding-set=-all", "--inh-caps=-all"]
-        rights = ["setpriv", "--no-new-privs", *without]
-        enter = [*chroot, str(root), *rights, *limited, f"--nproc={limits.processes}"]
-        script = f"{_furnish(root)}; exec {shlex.join([*enter, '/bin/sh', '-c', inside])}"
-        return [*namespaces, "/bin/sh", "-c", script]
+    def close(self) -> None:
+        """End the helpers; they also end when nobody holds the sandbox any more."""
+        self._end()
+
+    def _refuse(self, why: str) -> None:
+        if not self.config.allow_unprotected:
+            raise StageError(
+                self._stage,
+                f"this kernel gives no namespaces to run unread code in ({why})",
+                "allow unprivileged user namespaces, or set sandbox.allow_unprotected at your risk",
+            )
+        _close_all(self._idle)
+        self._limits = _limits(self.config, isolated=False, program=compile_filter())
 
 
-def _furnish(root: Path) -> str:
-    """Shell commands that build a root with Python, libraries, an empty scratch, nothing else."""
-    quoted = shlex.quote(str(root))
-    options = "size=64m,nr_inodes=10k,mode=755"
-    parts = [f"set -e; mount -t tmpfs -o {options} tmpfs {quoted}; cd {quoted}"]
-    for place in ("/bin", "/lib", "/lib64"):
-        if Path(place).is_symlink():
-            parts.append(f"ln -s {shlex.quote(os.readlink(place))} .{place}")
-    shown = [p for p in ("/usr", "/bin", "/lib", "/lib64") if Path(p).is_dir()]
-    shown = [p for p in [*shown, sys.base_prefix] if not Path(p).is_symlink()]
-    for place in shown:
-        if place.startswith("/usr/"):
-            continue
-        inside = shlex.quote("." + place)
-        parts.append(
-            f"mkdir -p {inside}; mount --bind {shlex.quote(place)} {inside}; "
-            f"mount -o remount,bind,ro {inside}"
-        )
-    parts.append("mkdir -m 1777 scratch tmp")
-    return "; ".join(parts)
+def _limits(config: SandboxConfig, *, isolated: bool, program: bytes | None) -> Limits:
+    return Limits(
+        isolated=isolated,
+        cpu_seconds=config.cpu_seconds,
+        wall_seconds=config.wall_seconds,
+        memory_bytes=config.memory_mib * _MIB,
+        output_bytes=config.output_bytes,
+        processes=config.processes,
+        scratch_bytes=config.scratch_mib * _MIB,
+        scratch_files=10_000,
+        filter_hex=program.hex() if program else None,
+    )
 
 
-def _read(path: Path) -> str:
-    return path.read_bytes().decode("utf-8", "replace")
+def _close_all(helpers: list[Helper]) -> None:
+    while helpers:
+        helpers.pop().close()

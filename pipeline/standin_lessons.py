@@ -1,4 +1,9 @@
-"""The stand-in's lessons: five formats, four audiences, from one function that has been run."""
+"""The stand-in's lessons on one function that has been run: by format, audience, style, difficulty.
+
+What a choice changes: the format decides the parts and their order, the difficulty how many calls
+are shown (with those that fail from `demanding` on), the style how parts are opened and told, the
+audience what the piece ends with, and the persona and the words whom and what it speaks of.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,9 @@ import ast
 
 import numpy as np
 
-from pipeline.parsing import read_literal
+from pipeline.standin_frame import Frame, kind_of, type_of
 from pipeline.standin_functions import Seen, Subject, trace
-from pipeline.standin_narration import Narrator, growth
+from pipeline.standin_narration import Narrator
 
 
 class Lesson:
@@ -19,7 +24,10 @@ class Lesson:
         self.generator = np.random.default_rng(seed)
         self.narrator = Narrator(self.generator)
         order = self.generator.permutation(len(subject.worked))
-        self.worked = [subject.worked[i] for i in sorted(order[: 2 + int(order[0]) % 3])]
+        calls, self.most_steps, failing = _DEPTHS.get(choices.get("difficulty", ""), (3, 9, 0))
+        self.worked = [subject.worked[i] for i in sorted(order[:calls])]
+        self.failing = subject.raised[:failing]
+        self.frame = Frame(subject, choices, self.narrator, self.worked)
 
     def title(self) -> str:
         """A heading for the piece."""
@@ -30,34 +38,18 @@ class Lesson:
             "dialogue": f"A conversation about `{self.subject.name}`",
             "common mistakes": f"Where `{self.subject.name}` surprises",
             "quiz": f"What does `{self.subject.name}` return?",
+            "exercise": f"Exercise: write `{self.subject.name}`",
         }.get(form, f"How {spoken} works in Python")
 
     def text(self) -> str:
         """The whole piece in Markdown."""
         parts = {
             "worked example": self._worked_example, "dialogue": self._dialogue,
-            "common mistakes": self._mistakes, "quiz": self._quiz,
+            "common mistakes": self._mistakes, "quiz": self._quiz, "exercise": self._exercise,
         }.get(self.choices["format"], self._lesson)()  # fmt: skip
-        blocks = [f"# {self.title()}", self._opening(), *parts, self._closing()]
+        blocks = [f"# {self.title()}", self.frame.opening(), self.frame.reader(), *parts]
+        blocks += [self.frame.beside(), self.frame.closing()]
         return "\n\n".join(block for block in blocks if block) + "\n"
-
-    def _opening(self) -> str:
-        verb, noun, adjective = self.choices["words"].split(", ")
-        purpose = _sentences(self.subject.documentation, 2) or (
-            f"`{self.subject.name}` takes {self._parameters()} and gives back a value."
-        )
-        if self.choices["style"] == "story":
-            return (
-                f"Someone at the {noun} has to {verb} things all day, and the {adjective} part is "
-                f"always the same small step. A program can take it over. {purpose}"
-            )
-        if self.choices["style"] == "questions":
-            return f"What is it for? {purpose}"
-        return purpose
-
-    def _parameters(self) -> str:
-        names = [f"`{a.arg}`" for a in self.subject.parameters]
-        return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
     def _source(self) -> str:
         return f"```python\n{self.subject.source.strip()}\n```"
@@ -82,8 +74,8 @@ class Lesson:
         return f"## {question}\n\n" if self.choices["style"] == "questions" else ""
 
     def _steps(self, most: int) -> str:
-        told = list(self.narrator.tell(self.subject.node.body))[:most]
-        if self.choices["audience"] == "beginner":
+        told = list(self.narrator.tell(self.subject.node.body))[: min(most, self.most_steps)]
+        if self.choices["audience"] == "beginner" or self.choices["style"] == "checklist":
             return "\n".join(f"{i}. {sentence}" for i, sentence in enumerate(told, 1))
         return " ".join(told)
 
@@ -91,7 +83,7 @@ class Lesson:
         depth = {"beginner": 14, "student": 10, "practitioner": 6, "teacher": 8}
         steps = self._steps(depth.get(self.choices["audience"], 8))
         return [
-            self._ask("What does a run show?") + self._run(self.worked),
+            self._ask("What does a run show?") + self._run([*self.worked, *self.failing]),
             self._ask("How does it get there?") + steps,
             self._notice(),
         ]
@@ -104,7 +96,11 @@ class Lesson:
             at = lines[number - 1].strip() if number <= len(lines) else ""
             values = ", ".join(f"`{k}` = `{v}`" for k, v in changed.items() if "`" not in v)
             if values:
-                rows.append(f"- On reaching `{at}`: {values}.")
+                where = self.narrator.one_of(
+                    f"On reaching `{at}`: {values}.", f"Before `{at}` we have {values}.",
+                    f"Now {values}; `{at}` comes next.", f"At `{at}` one finds {values}.",
+                )  # fmt: skip
+                rows.append(f"- {where}")
         told = "\n".join(rows) if len(rows) > 1 else self._steps(8)
         return [
             f"We call `{one.call}` and look at the names on the way.",
@@ -138,29 +134,56 @@ class Lesson:
                 self._run(plain),
                 self._ask("Why is that so?") + self._steps(8),
             ]
+        failing = {s.error or "": s for s in self.subject.raised[:4]}  # one of a kind
         told = [
-            f"- `{s.call}` raises `{s.error}`: {s.shown}. "
-            + _ERRORS.get(s.error or "", "The value does not fit what the body does with it.")
-            for s in self.subject.raised[:4]
+            f"- `{s.call}` raises `{error}`: {s.shown}. "
+            + _ERRORS.get(error, "The value does not fit what the body does with it.")
+            for error, s in failing.items()
         ]
         return [
             self._ask("Which calls fail?") + "\n".join(told),
-            self._run([*self.subject.raised[:3], self.worked[0]]),
+            self._run([*failing.values(), self.worked[0]]),
             self._ask("What does the body need?") + self._steps(6),
         ]
 
     def _quiz(self) -> list[str]:
-        options = sorted({s.shown for s in self.subject.worked})
-        parts = [self._source()]
-        for i, one in enumerate(self.worked, 1):
-            letters = "\n".join(f"   {chr(97 + k)}) `{o}`" for k, o in enumerate(options))
-            parts.append(f"**Question {i}.** What does `{one.call}` return?\n\n{letters}")
+        parts, answers = [self._source()], []
         told = list(self.narrator.tell(self.subject.node.body))
         for i, one in enumerate(self.worked, 1):
-            letter = chr(97 + options.index(one.shown))
+            options, letter = self._options(one)
+            parts.append(f"**Question {i}.** What does `{one.call}` return?\n\n{options}")
             reason = told[(i - 1) % len(told)] if told else ""
-            parts.append(f"**Answer {i}.** {letter}) `{one.shown}`. {reason}")
-        return [*parts, "Run it to check the answers:", self._run(self.worked)]
+            answers.append(f"**Answer {i}.** {letter}) `{one.shown}`. {reason}")
+        return [*parts, *answers, "Run it to check the answers:", self._run(self.worked)]
+
+    def _options(self, right: Seen) -> tuple[str, str]:
+        """Up to three results in a drawn order, on one line, and the letter of the right one."""
+        others = [s.shown for s in self.subject.worked if s.shown != right.shown][:2]
+        shown = [str(s) for s in self.generator.permutation([right.shown, *others])]
+        line = "; ".join(f"{chr(97 + k)}) `{option}`" for k, option in enumerate(shown))
+        return line, chr(97 + shown.index(right.shown))
+
+    def _exercise(self) -> list[str]:
+        """What to write, with two examples; then a solution, and tests with what each is for."""
+        node, shown = self.subject.node, self.worked[:2]
+        examples = "\n".join(f"- `{one.call}` gives `{one.shown}`" for one in shown)
+        tests = "\n".join(f"assert str({one.call}) == {one.shown!r}" for one in self.worked)
+        reasons = "\n".join(
+            f"{i}. `{one.call}` must give {kind_of(one.shown)} that prints as `{one.shown}`."
+            for i, one in enumerate(self.worked, 1)
+        )
+        code = f"{self.subject.source.strip()}\n\n{tests}\nprint('all tests pass')"
+        return [
+            self._ask("What is to be written?")
+            + f"Write a function `{node.name}({ast.unparse(node.args)})`. Two examples:",
+            examples,
+            self._ask("How can it be done?") + "Try it before you read on.",
+            self._steps(6),
+            "A solution with its tests:",
+            f"```python\n{code}\n```\n\n```text\nall tests pass\n```",
+            "What the tests are for:",
+            reasons,
+        ]
 
     def _notice(self) -> str:
         notes = []
@@ -175,23 +198,10 @@ class Lesson:
             notes.append(f"Not everything is accepted: `{one.call}` raises `{one.error}`.")
         return "What to notice. " + " ".join(notes) if notes else ""
 
-    def _closing(self) -> str:
-        audience, other = self.choices["audience"], self.subject.worked[-1]
-        if audience == "student":
-            return "How the work grows. " + growth(self.subject.node)
-        if audience == "teacher":
-            return (
-                f"For the class: show `{self.worked[0].call}` first and let them guess. Then ask "
-                f"what changes with `{other.call}`; the answer to wait for is `{other.shown}`."
-            )
-        if audience == "beginner":
-            return (
-                f"Your turn: before you run `{other.call}`, write down what you expect. "
-                f"Then compare: it gives `{other.shown}`."
-            )
-        return f"In short: pass {self._parameters()}; `{other.call}` gives `{other.shown}`."
 
-
+_DEPTHS = {  # calls shown, steps told, calls that fail
+    "first steps": (2, 5, 0), "core": (3, 9, 0), "demanding": (4, 12, 1), "expert": (5, 16, 2),
+}  # fmt: skip
 _ERRORS = {
     "TypeError": "The body applies an operation that values of that type do not have.",
     "AttributeError": "The body asks the value for a method that its type does not offer.",
@@ -200,18 +210,3 @@ _ERRORS = {
     "KeyError": "It looks up a key that is not there.",
     "ZeroDivisionError": "Somewhere on the way it divides by that zero.",
 }
-
-
-def type_of(shown: str) -> str:
-    """The kind of value that a printed text looks like."""
-    try:
-        return type(read_literal(shown)).__name__
-    except (ValueError, SyntaxError):
-        return "str"
-
-
-def _sentences(text: str, most: int) -> str:
-    """The first sentences of a text, on one line."""
-    flat = " ".join(text.split())
-    found = [s.strip() for s in flat.replace("e.g. ", "e.g.\u00a0").split(". ") if s.strip()]
-    return ". ".join(s.rstrip(".") for s in found[:most]) + "." if found else ""

@@ -12,30 +12,34 @@ import hashlib
 import re
 from typing import Any
 
+from pipeline import curriculum_from_corpus, personas
 from pipeline.parsing import read_literal
 from pipeline.prompts import SCHEMAS, read_prompt
+from pipeline.standin_book import plan_book, write_section
+from pipeline.standin_curriculum import name_cluster, word_persona
 from pipeline.standin_functions import Subject, study
+from pipeline.standin_instruction import instruct
 from pipeline.standin_lessons import Lesson
+from pipeline.standin_reading import read_lesson
+from pipeline.standin_rephrase import rephrase
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
-_TELLING = re.compile(
-    r"\b(because|therefore|so that|if|when|instead|means|is an?|are|allows?|returns?|used)\b", re.I
-)
-_DEFINED = re.compile(
-    r"^(?:The |An? )?([A-Za-z][\w` -]{2,30}?) (?:is|are) (?:an? |the |used )\w.{15,}$"
-)
-_NO_TERM = re.compile(
-    r"\b(this|that|these|those|it|they|there|here|which|when|if|one|each|all|some|any|many|much|"
-    r"you|we|he|she|what|who|other|another|same|following|above|below|result|first|second)\b",
-    re.I,
-)
+OTHERS = {
+    "book_outline": plan_book,
+    "book_section": write_section,
+    "rephrase": rephrase,
+    "instruction": instruct,
+    curriculum_from_corpus.SCHEMA_NAME: name_cluster,
+    personas.SCHEMA_NAME: word_persona,
+}
 
 
 def write(schema_name: str, messages: list[dict[str, str]]) -> dict[str, Any]:
     """The content of one answer. Raises ValueError for a schema or prompt that it does not know."""
+    prompt = messages[-1]["content"]
+    if schema_name in OTHERS:
+        return OTHERS[schema_name](prompt)
     if schema_name not in SCHEMAS:
         raise ValueError(f"the stand-in does not write {schema_name!r}")
-    prompt = messages[-1]["content"]
     choices, extract = read_prompt(prompt)
     seed = list(hashlib.sha256(prompt.encode()).digest()[:16])
     if re.search(r"^\s*def \w", extract, re.M):
@@ -48,7 +52,8 @@ def write(schema_name: str, messages: list[dict[str, str]]) -> dict[str, Any]:
         return {"title": lesson.title(), "text": lesson.text(), "refusal": None}
     if schema_name == "exercise":
         return _refuse(schema_name, "the extract has no function to write")
-    return _reading(extract, dict(choices))
+    read = read_lesson(extract, choices)
+    return read or _refuse(schema_name, "the extract explains too little in whole sentences")
 
 
 def _refuse(schema_name: str, reason: str) -> dict[str, Any]:
@@ -95,41 +100,3 @@ def _literal(shown: str) -> str:
 
 def _quoted(text: str) -> str:
     return text.replace("\\", "\\\\").replace('"""', "'''")[:900]
-
-
-def _reading(extract: str, choices: dict[str, str]) -> dict[str, Any]:
-    """A lesson from prose: the sentences that explain, the terms defined, questions on them."""
-    flat = [" ".join(p.split()) for p in extract.split("\n\n") if not p.startswith((" ", ">", "|"))]
-    sentences = [s for p in flat for s in _SENTENCE.split(p) if 8 <= len(s.split()) <= 40]
-    sentences = [s for s in sentences if s[-1] in ".!?" and s[0].isupper() and "::" not in s]
-    telling = [s for s in sentences if _TELLING.search(s)]
-    defined = [
-        (m[1].strip(), s)
-        for s in sentences
-        if (m := _DEFINED.match(s)) and not _NO_TERM.search(m[1]) and len(m[1].split()) <= 4
-    ]
-    if len(telling) < 3 or not defined:
-        return _refuse("lesson", "the extract explains too little in whole sentences")
-    topic = choices["topic"].strip()
-    verb, noun, adjective = choices["words"].split(", ")
-    frame = (
-        f"Picture a {adjective} {noun} where people {verb} all day: even there it pays to know "
-        "what the words of the trade mean. "
-        if choices["style"] == "story"
-        else ""
-    )
-    asked = [
-        f'{i}. Complete: "{s.replace(term, "_____", 1)}" (Answer: {term}.)'
-        for i, (term, s) in enumerate(defined[:4], 1)
-    ]
-    blocks = [
-        f"# {topic}",
-        frame
-        + f"This piece is about {topic}. "
-        + " ".join(telling[: 4 + len(choices["words"]) % 3]),
-        "Terms to keep:",
-        "\n".join(f"- **{term}**: {s}" for term, s in defined[:5]),
-        "Check yourself:",
-        "\n".join(asked),
-    ]
-    return {"title": topic[:200], "text": "\n\n".join(blocks) + "\n", "refusal": None}

@@ -1,9 +1,10 @@
-"""What is accepted and what is not, and why: real code in the real sandbox."""
+"""What is accepted of a lesson and what is not, and why: real code in the real sandbox."""
 
 import pytest
 
 from pipeline.errors import StageError
-from pipeline.judge_piece import judge_exercise, judge_lesson, without_body
+from pipeline.flaws import FlawsConfig
+from pipeline.judge_piece import judge_lesson
 from pipeline.rubrics import enclose
 from pipeline.sandbox import Sandbox, SandboxConfig
 
@@ -14,63 +15,101 @@ PROSE = (
     "before you look; only then run it, and compare what you see with what you said.\n\n"
 )
 DOUBLE = "def double(x):\n    return 2 * x\n\nprint(double(21))\nprint('done')\n"
-SOLUTION = (
-    'def double(x):\n    """Twice x.\n\n    >>> double(2)\n    4\n    """\n    return 2 * x\n'
-)
-TESTS = "assert double(2) == 4\nassert double(-1.5) == -3\n"
+QUIET = "def double(x):\n    return 2 * x\n"
 
 
 @pytest.fixture(scope="module")
 def sandbox():
     try:
-        return Sandbox("test", SandboxConfig(cpu_seconds=1, wall_seconds=3))
+        opened = Sandbox("test", SandboxConfig(cpu_seconds=1, wall_seconds=4))
     except StageError as error:
         pytest.skip(f"code cannot be judged here: {error}")
+    yield opened
+    opened.close()
 
 
 def python(code):
     return f"```python\n{code}```\n"
 
 
-def shown(output):
-    return f"```text\n{output}```\n"
+def shown(output, language="text"):
+    return f"```{language}\n{output}```\n"
 
 
 def lesson(*parts):
-    return {"title": "Doubling", "text": "# Doubling\n\n" + PROSE + "\n".join(parts)}
+    return {"title": "Doubling", "text": "# Doubling\n\n" + PROSE + "\n".join(parts) + "\nThe end."}
 
 
 @pytest.mark.parametrize(
-    ("parts", "blocks"),
+    ("parts", "executed", "checked", "parsed", "not_executed"),
     [
-        ([python(DOUBLE), shown("42\ndone\n")], 1),
-        ([python(DOUBLE), "So it prints:\n", shown("something else, for prose came between\n")], 1),
-        ([python("x = 1\n"), python(DOUBLE), shown("42\ndone\n"), "The end.\n"], 2),
-        (["```\nnot said to be Python: 1 +\n```\n", python("assert True\n")], 1),
-        (["Prose alone may do."], 0),
+        ([python(DOUBLE), shown("42\ndone\n")], 1, 1, 0, 0),
+        ([python(DOUBLE), "So it prints:\n", shown("42\ndone\n", "")], 1, 1, 0, 0),
+        ([python(DOUBLE), "Think of a word that is not said here:\n", shown("no output\n")],
+         1, 0, 0, 1),
+        ([python("x = 1\n"), python(DOUBLE), shown("42\ndone\n")], 2, 1, 0, 0),
+        (["```\nnot said to be Python: 1 +\n```\n", python("assert True\n")], 1, 0, 0, 1),
+        (["```bash\nls\n```\n"], 0, 0, 0, 1),
+        (['```json\n{"a": [1]}\n```\n', "```yaml\na: [1, 2]\n```\n", "```toml\na = 1\n```\n"],
+         0, 0, 3, 0),
+        (["Prose alone may do.\n"], 0, 0, 0, 0),
+        ([python(QUIET), python("print(double(4))\n"), shown("8\n")], 2, 1, 0, 0),  # builds on it
+        ([python(QUIET), python(">>> double(4)\n8\n>>> double('a')\n'aa'\n")], 2, 2, 0, 0),
+        ([python(">>> a = 3\n>>> a\n3\n"), python("print(a)\n"), shown("3\n")], 2, 3, 0, 0),
+        ([python("print(1)\n'a' + 'b'\n"), shown("1\n'ab'\n")], 1, 1, 0, 0),  # as a notebook
+        ([shown(">>> 1 / 0\nTraceback (most recent call last):\n    ...\n"
+                "ZeroDivisionError: division by zero\n", "pycon")], 1, 1, 0, 0),
+        ([python("print(object())\n"), shown("<object object at 0x7f3a5c2b1d40>\n")], 1, 1, 0, 0),
+        ([python("1 / 0\n"), shown("Traceback (most recent call last):\n"
+                                   "ZeroDivisionError: division by zero\n")], 1, 1, 0, 0),
+        ([python("print(2 * 3)  # 6\nprint('a')  # prints a word\nx = 5  # 7\n")], 1, 1, 0, 0),
+        ([python(QUIET + "double(2)  # -> 4\ndouble(2.5)  # => 5.0, a float\n")], 1, 2, 0, 0),
+        ([python("import math\nprint(math.pi)  # 3.14\nprint([1, 2])  # output: [1, 2]\n")],
+         1, 2, 0, 0),
+        ([python("if __name__ == '__main__':\n    print({2, 1})  # {2, 1}\n")], 1, 1, 0, 0),
+        ([python("for i in range(2):\n    print(i)  # 7\n")], 1, 0, 0, 0),  # more than one output
+        ([python("print(1)\nprint(2)\n"), "This prints `2`.\n"], 1, 1, 0, 0),
+        ([python("print(7)\n"), "It prints 7, as was to be seen.\n"], 1, 1, 0, 0),
+        (["1. A list:\n\n   ```python\n   if True:\n       print(5)\n   ```\n"], 1, 0, 0, 0),
+        (["~~~~py\nprint('```')\n~~~~\n", shown("```\n").replace("```text", "````text")[:-4]
+          + "````\n"], 1, 1, 0, 0),
     ],
-)
-def test_a_good_lesson_is_accepted_and_its_code_was_executed(sandbox, parts, blocks):
-    assert judge_lesson(lesson(*parts), sandbox) == (None, "", blocks)
+)  # fmt: skip
+def test_a_good_lesson_is_accepted_and_its_code_was_executed(
+    sandbox, parts, executed, checked, parsed, not_executed
+):
+    judged = judge_lesson(lesson(*parts), sandbox)
+    assert judged == (None, "", executed, checked, parsed, not_executed)
 
 
 @pytest.mark.parametrize(
     ("parts", "reason", "evidence"),
     [
         ([python("print(dubble(2))\n")], "code_failed", "NameError: name 'dubble'"),
-        ([python(DOUBLE), python("double(1)\n")], "code_failed", "NameError"),  # each by itself
-        ([python("while True: pass\n")], "code_failed", "Killed"),
+        ([python(DOUBLE), python("dubble(1)\n")], "code_failed", "after the blocks before it"),
+        ([python("while True: pass\n")], "code_failed", "stopped by its limit of"),
         ([python("import socket\nsocket.create_connection(('1.1.1.1', 53))\n")],
          "code_failed", "Network is unreachable"),
         ([python("raise SystemExit(1)\n")], "code_failed", "no message"),
+        ([python("import no_such_module\n")], "module_absent", "no_such_module"),
         ([python(DOUBLE), shown("41\ndone\n")], "output_differs", r"printed '42\ndone'"),
         ([python(DOUBLE), "\n", shown("42\n")], "output_differs", "printed"),
-        ([python(DOUBLE), shown("42\ndone\n"), "```python\nprint(1"], "truncated", "print(1"),
-        ([enclose("An extract.")], "leaked_prompt_or_refusal", "<document "),
-        ([enclose("An extract.").splitlines()[-1]], "leaked_prompt_or_refusal", "</document "),
-        (["As an AI, I may not double."], "leaked_prompt_or_refusal", "As an AI"),
-        (["Sorry, I cannot help with that."], "leaked_prompt_or_refusal", "I cannot help"),
-        (["Twice is twice.\n", *["It is doubled.\n"] * 9], "repeats_itself", "of its lines"),
+        ([python(DOUBLE), "Output:\n", shown("43\n", "")], "output_differs", "printed"),
+        ([python("import random\nprint(random.random())\n"), shown("0.1729\n")],
+         "output_not_repeatable", "printed"),
+        ([python(QUIET), python("print(double(4))\n"), shown("9\n")], "output_differs", "'8'"),
+        ([python(">>> 2 + 2\n5\n")], "output_differs", "Expected: 5 Got: 4"),
+        ([python("print(2 * 3)  # 7\n")], "comment_differs", "line 1 is said to be '7'"),
+        ([python("print(2 * 3)\nprint(3)  # prints 30\n")], "comment_differs", "line 2"),
+        ([python(QUIET + "double(2)  # -> 5\n")], "comment_differs", "line 3 is said to be '5'"),
+        ([python(QUIET), python("double(2)  # -> 5\n")], "comment_differs", "line 1"),
+        ([python("print(3)\n"), "This prints `4`.\n"], "output_differs", "said to print '4'"),
+        (['```json\n{"a": }\n```\n'], "data_does_not_parse", "json: Expecting value"),
+        (["```yaml\na: [1\n```\n"], "data_does_not_parse", "yaml:"),
+        (["```toml\na = \n```\n"], "data_does_not_parse", "toml:"),
+        ([python(DOUBLE), shown("42\ndone\n"), "```python\nprint(1"], "truncated", ""),
+        ([enclose("An extract.")], "leaked_prompt", "<document "),
+        (["Sorry, I cannot help with that."], "refusal", ""),
     ],
 )  # fmt: skip
 def test_a_lesson_with_a_flaw_is_rejected_with_reason_and_evidence(
@@ -91,50 +130,12 @@ def test_lines_that_repeat_in_code_are_no_flaw(sandbox):
     assert judge_lesson(lesson(code, "Said once.\n", code), sandbox).reason is None
 
 
-@pytest.mark.parametrize(
-    ("solution", "tests"),
-    [
-        (SOLUTION, TESTS),
-        ("import math\n\n" + SOLUTION.replace("2 * x", "math.prod([2, x])"), TESTS),
-        ("def twice(x):\n    return x + x\n\n" + SOLUTION.replace("2 * x", "twice(x)"), TESTS),
-    ],
-)
-def test_a_good_exercise_is_accepted_after_both_runs(sandbox, solution, tests):
-    content = {"prompt": "", "solution": solution, "tests": tests}
-    assert judge_exercise(content, sandbox) == (None, "", 2)
+def test_a_recipe_may_drop_what_is_not_executed(sandbox):
+    piece = lesson("```bash\nrm -rf build\n```\n")
+    judged = judge_lesson(piece, sandbox, flaws=FlawsConfig(unexecuted_code=False))
+    assert (judged.reason, judged.evidence) == ("block_not_executed", "in bash")
 
 
-@pytest.mark.parametrize(
-    ("solution", "tests", "reason", "blocks"),
-    [
-        (SOLUTION, "print(double(2))\n", "no_tests", 0),
-        (SOLUTION, "", "no_tests", 0),
-        (SOLUTION, "assert double(2) == 5\n", "tests_fail_with_solution", 1),
-        (SOLUTION, "assert double(2 == 4\n", "tests_fail_with_solution", 1),
-        ("def double(x):\n    return 2 * \n", TESTS, "tests_fail_with_solution", 1),
-        ("double = lambda x: 2 * x\n", TESTS, "no_function", 1),
-        (SOLUTION, "assert callable(double)\n", "tests_pass_without_body", 2),
-        (SOLUTION, "# assert double(2) == 4\n", "tests_pass_without_body", 2),
-        ("def double(x):\n    return None\n", "assert double(2) is None\n",
-         "tests_pass_without_body", 2),
-    ],
-)  # fmt: skip
-def test_an_exercise_with_a_flaw_is_rejected_with_its_reason(
-    sandbox, solution, tests, reason, blocks
-):
-    judged = judge_exercise({"prompt": "", "solution": solution, "tests": tests}, sandbox)
-    assert (judged.reason, judged.blocks) == (reason, blocks)
-
-
-def test_only_the_last_function_loses_its_body():
-    before = "import math\n\ndef helper(x):\n    return x\n\ndef double(x, *, n: int=2):\n    "
-    assert without_body(before + "y = n * x\n    return y\n") == before + "pass"
-
-
-@pytest.mark.parametrize("text", ["x = 1", "def f(:", "x = '\x00'", "x = " + "-" * 5_000 + "1"])
-def test_what_holds_no_function_has_no_body_to_remove(text):
-    assert without_body(text) is None
-
-
-def test_nesting_that_no_parser_walks_is_a_verdict_and_no_crash():
-    assert without_body("x = " + " + ".join(["1"] * 900) + "\n" + SOLUTION) is None
+def test_yaml_builds_no_objects(sandbox):
+    piece = lesson("```yaml\na: !!python/object/apply:os.system ['false']\n```\n")
+    assert judge_lesson(piece, sandbox).reason is None

@@ -1,0 +1,291 @@
+"""Code that wants out, or wants everything: each way really tried, and contained."""
+
+import os
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import StageError
+from pipeline.sandbox import Sandbox, SandboxConfig
+from pipeline.sandbox_filter import compile_filter
+
+LIMITS = SandboxConfig(
+    cpu_seconds=1,
+    wall_seconds=2.5,
+    memory_mib=128,
+    output_bytes=20_000,
+    processes=16,
+    scratch_mib=8,
+)
+GRACE_S = 2.5  # a busy machine is late to kill
+FILTERED = pytest.mark.skipif(compile_filter() is None, reason="needs libseccomp")
+CALL = "import ctypes, errno\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+TRY = "\ntry:\n    {attempt}\nexcept OSError as error:\n    print(type(error).__name__)\n"
+BACKGROUND = """
+import os, sys, time
+mine, its = os.pipe()
+os.set_inheritable(its, True)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        wait = "import os, sys, time; os.write(int(sys.argv[1]), b'alive'); time.sleep(60)"
+        os.execv(sys.executable, ["python", "-c", wait, str(its), {mark!r}])
+    os._exit(0)
+print(os.read(mine, 5), flush=True)
+{then}
+"""
+
+
+@pytest.fixture(scope="module")
+def sandbox():
+    try:
+        opened = Sandbox("test", LIMITS)
+    except StageError as error:
+        pytest.skip(f"nothing to test here: {error}")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(sandbox):
+    """After every attack: no process but the helpers, no mount, no file, and the next code runs."""
+    helpers = {helper._process.pid for helper in sandbox._idle}
+    mounts, files = Path("/proc/self/mounts").read_text(), set(os.listdir(os.getcwd()))
+    yield
+    assert {h._process.pid for h in sandbox._idle} == helpers
+    for pid in helpers:
+        inside = children_of(pid)
+        assert len(inside) == 1
+        assert children_of(inside[0]) == []
+    assert Path("/proc/self/mounts").read_text() == mounts
+    assert set(os.listdir(os.getcwd())) == files
+    look = "import os; print(os.listdir('/tmp'), os.listdir())"
+    assert sandbox.run(look).stdout == "['work'] []\n"
+
+
+def children_of(pid):
+    return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+EXHAUSTING = {
+    "endless loop": ("while True: pass", "processor_time"),
+    "sleep": ("import time\nwhile True: time.sleep(1)", "wall_time"),
+    "fork bomb": ("import os\nwhile True:\n    try: os.fork()\n    except OSError: pass",
+                  "processor_time"),
+    "thread bomb": ("import threading, time\nwhile True:\n"
+                    "    threading.Thread(target=time.sleep, args=(0.5,)).start()", None),
+    "busy processes, each under the limit": (
+        "import os, time\nfor _ in range(8):\n    if os.fork() == 0: break\n"
+        "end = time.process_time() + 0.5\nwhile time.process_time() < end: pass\ntime.sleep(9)",
+        "processor_time"),
+    "memory of one": ("a = []\nwhile True: a.append(bytes(10**6))", None),
+    "memory of many": ("import os, time\nfor _ in range(9):\n    if os.fork() == 0: break\n"
+                       "x = b'x' * (30 * 2**20)\ntime.sleep(9)", "memory"),
+    "memory that is shared": ("import mmap, os, time\nfor _ in range(9):\n"
+                              "    if os.fork() == 0: break\n"
+                              "m = mmap.mmap(-1, 30 * 2**20)\n"
+                              "m.write(b'x' * (20 * 2**20)); time.sleep(9)", "memory"),
+    "print of 1 GB": ("import sys\nfor _ in range(1000): sys.stdout.write('x' * 10**6)", "output"),
+    "endless print": ("while True:\n    try: print('y' * 99, flush=True)\n    except OSError: pass",
+                      "processor_time"),
+    "endless errors": ("import sys\nwhile True: sys.stderr.write('y' * 99)", "output"),
+    "stops itself": ("import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)", "wall_time"),
+    "ignores signals": ("import signal, time\nfor n in range(1, 65):\n"
+                        "    try: signal.signal(n, signal.SIG_IGN)\n"
+                        "    except (OSError, ValueError): pass\ntime.sleep(60)", "wall_time"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXHAUSTING)
+def test_what_takes_all_it_can_get_is_stopped_and_the_reason_is_told(sandbox, name):
+    code, stopped_by = EXHAUSTING[name]
+    clock = time.perf_counter()
+    done = sandbox.run(code)
+    assert time.perf_counter() - clock < LIMITS.wall_seconds + GRACE_S
+    assert not done.ok
+    assert len(done.stdout) <= LIMITS.output_bytes
+    assert len(done.stderr) <= LIMITS.output_bytes
+    late = "wall_time"  # on a machine so busy that a second of work takes longer
+    assert done.stopped_by in (stopped_by, late)
+    if done.stopped_by is None:
+        assert "MemoryError" in done.problem or "can't start new thread" in done.problem
+
+
+@pytest.mark.parametrize(
+    ("content", "most_files"), [("b'x' * 20_000", 8 * 2**20 // 20_000), ("b''", 10_000)]
+)
+def test_files_end_where_the_scratch_is_full(sandbox, content, most_files):
+    done = sandbox.run(
+        f"n = 0\ntry:\n    while True:\n        open(str(n), 'wb').write({content})\n"
+        "        n += 1\nexcept OSError as error:\n    print(n, error.strerror)"
+    )
+    if done.stopped_by is None:
+        written, _, reason = done.stdout.partition(" ")
+        assert 0.9 * most_files < int(written) <= most_files
+        assert reason == "No space left on device\n"
+
+
+def test_one_file_ends_at_its_bytes(sandbox):
+    done = sandbox.run("f = open('f', 'wb', 0)\nprint(f.write(bytes(20_000)))\nf.write(b'x')")
+    assert done.stdout == "20000\n"
+    assert "File too large" in done.problem
+
+
+def test_it_reads_none_of_our_files(sandbox, tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("key")
+    ours = [str(secret), __file__, "/etc/passwd", "/etc/shadow", "/proc/1/environ", "/proc/self",
+            "/sys/kernel", "/dev/sda", "/dev/mem", str(Path.home() / ".profile"), "/run", "/var",
+            str(Path.cwd())]  # fmt: skip
+    done = sandbox.run(f"import os\nprint([path for path in {ours!r} if os.path.exists(path)])")
+    assert done.stdout == "[]\n"
+    home = Path.home()  # Python itself may live in it
+    beside = [str(p) for p in home.iterdir() if p not in Path(sys.base_prefix).parents]
+    done = sandbox.run(f"import os\nprint([path for path in {beside!r} if os.path.exists(path)])")
+    assert done.stdout == "[]\n"
+
+
+def test_secrets_of_the_environment_are_not_in_its_own(sandbox, monkeypatch):
+    monkeypatch.setenv("TEACHER_KEY", "sk-secret")
+    fresh = Sandbox("test", LIMITS)
+    for box in (fresh, sandbox):
+        assert "sk-secret" not in box.run("import os; print(dict(os.environ))").stdout
+        assert "home" not in box.run("import os; print(os.environ['HOME'])").stdout
+    fresh.close()
+
+
+@pytest.mark.parametrize("links", ["os.symlink('/etc', 'l')", "os.symlink('../../..', 'l')"])
+def test_links_lead_nowhere_new(sandbox, links):
+    done = sandbox.run(f"import os\n{links}\nprint(os.path.exists('l/passwd'), "
+                       "os.path.realpath('l').startswith(('/etc', '/')))")  # fmt: skip
+    assert done.stdout == "False True\n"
+    outside = "open('l/planted', 'w')"
+    assert "Error" in sandbox.run(f"import os\n{links}\n{outside}").problem
+
+
+def test_it_writes_nowhere_but_in_its_scratch(sandbox):
+    places = [str(Path(os.__file__).parent), "/usr/bin", "/", "/dev", "/usr/lib", "/lib"]
+    done = sandbox.run(
+        f"import os\nfor folder in {places!r}:\n"
+        "    try:\n        open(folder + '/planted', 'w')\n"
+        "    except OSError as error:\n        print(error.strerror)"
+    )
+    assert set(done.stdout.splitlines()) <= {"Read-only file system", "Permission denied"}
+    assert len(done.stdout.splitlines()) == len(places)
+
+
+def test_removing_its_root_removes_only_its_scratch(sandbox):
+    done = sandbox.run("import shutil\nshutil.rmtree('/', ignore_errors=True)\nprint('gone')")
+    assert done.stdout == "gone\n" or done.stopped_by
+    assert sandbox.run("import json, os; print(os.path.exists(os.__file__))").stdout == "True\n"
+
+
+def test_no_socket_leads_out_or_to_this_machine(sandbox):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        socket.create_connection(address, 1).close()  # from outside it can be reached
+        listener.accept()[0].close()
+        for target in (address, ("1.1.1.1", 53)):
+            done = sandbox.run(f"import socket\nsocket.create_connection({target!r}, 2)")
+            assert "Network is unreachable" in done.problem
+        listener.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            listener.accept()
+
+
+def test_no_abstract_socket_of_this_machine_is_there(sandbox):
+    name = f"\0primer-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(name)
+        listener.listen()
+        done = sandbox.run(f"import socket\nsocket.socket(socket.AF_UNIX).connect({name!r})")
+    assert "Connection refused" in done.problem
+
+
+@FILTERED
+@pytest.mark.parametrize("family", ["VSOCK", "NETLINK", "ALG", "PACKET", "CAN"])
+def test_sockets_that_no_namespace_holds_are_refused(sandbox, family):
+    done = sandbox.run(f"import socket\nsocket.socket(socket.AF_{family}, socket.SOCK_RAW)")
+    assert "Address family not supported" in done.problem
+
+
+@FILTERED
+@pytest.mark.parametrize(
+    "call",
+    ["ptrace(0, 0, 0, 0)", "mount(b'none', b'/tmp', b'tmpfs', 0, None)", "umount2(b'/tmp', 2)",
+     "unshare(0x10000000)", "setns(0, 0)", "chroot(b'/tmp')", "pivot_root(b'/', b'/')",
+     "syscall({keyctl}, 0, 0, 0, 0, 0)", "syscall({bpf}, 0, 0, 0)", "syscall({userfaultfd}, 0)",
+     "syscall({io_uring_setup}, 1, 0)", "memfd_create(b'x', 0)", "personality(0x0400000)",
+     "syscall({clone}, 0x10000000, 0, 0, 0, 0)", "sethostname(b'x', 1)", "reboot(0)"],
+)  # fmt: skip
+def test_calls_of_the_kernel_for_no_honest_code_are_refused(sandbox, call):
+    import pyseccomp
+
+    names = ("keyctl", "bpf", "userfaultfd", "io_uring_setup", "clone")
+    numbers = {name: pyseccomp.resolve_syscall(pyseccomp.Arch.NATIVE, name) for name in names}
+    tried = f"print(libc.{call.format(**numbers)}, errno.errorcode[ctypes.get_errno()])"
+    assert sandbox.run(CALL + tried).stdout == "-1 EPERM\n"
+
+
+def test_it_has_no_rights_and_gains_none(sandbox):
+    asked = "print(libc.prctl(39, 0, 0, 0, 0), [libc.prctl(23, n, 0, 0, 0) for n in (0, 21, 39)])"
+    assert sandbox.run(CALL + asked).stdout == "1 [0, 0, 0]\n"  # no new rights, none bound
+    for attempt in ("os.setuid(0)", "os.setgid(5)", "os.chown('/usr', 1, 1)",
+                    "os.mknod('d', 0o60600, os.makedev(8, 0))"):  # fmt: skip
+        done = sandbox.run("import os" + TRY.format(attempt=attempt))
+        # a plain user's code is already number 0 of a user namespace, which is nobody outside
+        plain = attempt == "os.setuid(0)" and os.geteuid() != 0
+        assert plain or done.stdout in ("PermissionError\n", "OSError\n")
+
+
+def test_it_cannot_see_or_signal_others(sandbox):
+    done = sandbox.run(
+        "import os, signal\n" + TRY.format(attempt=f"os.kill({os.getpid()}, 0)")
+        + TRY.format(attempt="os.kill(os.getppid(), signal.SIGKILL)")
+        + TRY.format(attempt="os.kill(-1, 0)") + "print(os.getppid())"
+    )  # fmt: skip
+    assert done.stdout.splitlines()[0] == "ProcessLookupError"
+    assert done.stdout.splitlines()[-1] == "1"  # its parent is still there
+    assert done.ok
+
+
+def test_only_three_files_are_open_to_it(sandbox):
+    looked = (
+        "import os\nfor n in range(256):\n    try: os.fstat(n); print(n)\n    except OSError: 0"
+    )
+    assert sandbox.run(looked).stdout.split() == ["0", "1", "2"]
+
+
+def test_nothing_passes_from_run_to_run_through_the_kernel(sandbox):
+    keep = "libc.shmget(77, 4096, 0o1666)"
+    assert sandbox.run(CALL + f"print({keep})").ok
+    assert sandbox.run(CALL + "print(libc.shmget(77, 4096, 0o666))").stdout == "-1\n"
+
+
+@pytest.mark.parametrize("then", ["", "time.sleep(60)"])
+def test_a_child_that_went_to_the_background_dies_with_it(sandbox, tmp_path, then):
+    mark = f"primer-{tmp_path.name}-{os.getpid()}"
+    done = sandbox.run(BACKGROUND.format(mark=mark, then=then))
+    assert done.stdout == "b'alive'\n"
+    assert done.timed_out == bool(then)
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert mark not in path.read_text(errors="replace")
+        except OSError:
+            continue  # it ended while we looked
+
+
+def test_two_sandboxes_share_no_limit(sandbox):
+    """A fork bomb in one must not make a fork in the other fail."""
+    other = Sandbox("test", LIMITS)
+    bomb = threading.Thread(target=sandbox.run, args=(EXHAUSTING["fork bomb"][0],))
+    bomb.start()
+    forks = "import os\nfor _ in range(5):\n    if os.fork() == 0: os._exit(0)\nprint('fine')"
+    seen = [other.run(forks).problem for _ in range(5)]
+    bomb.join()
+    other.close()
+    assert seen == ["exit code 0, no message"] * 5
