@@ -42,7 +42,7 @@ from pipeline.synthesize import DIRECTORIES, STAGE
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 FILES = (("code/python_files.jsonl.gz", "code", "path"), ("web/prose.jsonl.gz", "web", "url"))
-SLOTS, QUICK_SLOTS = (3_600, 1_200), (60, 20)  # of lessons, of exercises
+SLOTS, QUICK_SLOTS = (3_600, 300), (60, 20)  # of lessons, of exercises
 DRAFTS, QUICK_DRAFTS = 600, 60  # of each arm of the ablation
 _PYTHON = re.compile(r"^```python$", re.M)
 SHOWN = ("distinct_2", "self_bleu_4", "compression_ratio", "near_duplicate_share_0.7",

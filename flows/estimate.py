@@ -102,7 +102,7 @@ def _drafts(recipe: Recipe) -> Iterator[Estimate]:
             continue
         one = ground.plan(name, [extract]).draw(0)
         prompt = _tokens(make_task(name, config, ground).messages(one, extract)) + _PLAN_TOKENS
-        most = slots * (1 + config.max_redraws)
+        most = slots * (1 + config.max_redraws) + config.max_extracts  # refusals are no redraws
         pieces += most
         yield Estimate("synthesize", f"{name}s", slots, most * _REPAIRED, prompt, tokens, teacher)
     if config.gate.min_rubric_score is not None:

@@ -38,7 +38,7 @@ from pipeline.book_section import SCHEMA_NAME as SECTION_SCHEMA_NAME
 from pipeline.draws import Draw
 from pipeline.extracts import Extract
 from pipeline.factors import Factors
-from pipeline.flaws import find_flaw
+from pipeline.flaws import FlawsConfig
 from pipeline.judge_piece import Judged, judge_lesson
 from pipeline.question import Answer, Question
 from pipeline.sandbox import Sandbox
@@ -66,7 +66,7 @@ class Book:
 
     def __init__(
         self, slot: int, materials: Sequence[Extract], draw_of: DrawOf, config: BookConfig,
-        max_tokens: int, factors: Factors | None = None,
+        max_tokens: int, factors: Factors, flaws: FlawsConfig,
     ) -> None:  # fmt: skip
         self.slot, self.materials, self.config = slot, materials, config
         self.outline: Outline | None = None
@@ -74,7 +74,8 @@ class Book:
         self.state: Literal["open", "kept", "dropped"] = "open"
         self.ended_by: tuple[str, str] | None = None  # the reason, where it is not complete
         self.executed = 0
-        self._draw_of, self._max_tokens, self._factors = draw_of, max_tokens, factors or Factors()
+        self._draw_of, self._max_tokens = draw_of, max_tokens
+        self._factors, self._flaws = factors, flaws
         self._audience: str | None = None  # of the outline that stands; sections keep it
         self._drafts: list[Draft] = []
         self._attempt = 0
@@ -136,8 +137,8 @@ class Book:
             prompt = "\n".join(message["content"] for message in self.question().messages)
             flaw = flaw_of_section(
                 content, self.outline, self.written, self.section_chars, self.config
-            ) or find_flaw(content["text"], prompt)
-            return Judged(*flaw, 0) if flaw else judge_lesson({"title": "", **content}, sandbox)
+            )
+            return Judged(*flaw, 0) if flaw else judge_lesson(content, sandbox, prompt, self._flaws)
         flaw = flaw_of_outline(read_outline(content), len(self.materials), self.config)
         return Judged(*flaw, 0) if flaw else Judged(None, "", 0)
 

@@ -22,6 +22,7 @@ from pipeline.question import Question
 from pipeline.records import make_doc_id
 from pipeline.rounds import Desk
 from pipeline.shelf import Draft
+from pipeline.synthesis_config import SynthesizeConfig
 
 _PARTS = 32  # of a book at most, the outline among them: each has a draw of its own
 
@@ -30,12 +31,13 @@ def write_books(
     desk: Desk, plan: Plan, extracts: Sequence[Extract], config: BookConfig, slots_at_once: int
 ) -> None:
     """Write the planned books, each on the next of the shelves of materials."""
+    flaws = desk.place.section(SynthesizeConfig).flaws
     shelves = gather_materials(extracts, config.min_sections, config.max_sections, desk.place.seed)
     for first in range(0, config.books if shelves else 0, slots_at_once):
         books = [
             Book(
                 slot, shelves[slot % len(shelves)], partial(_draw, plan, slot), config,
-                desk.max_answer_tokens, plan.factors,
+                desk.max_answer_tokens, plan.factors, flaws,
             )
             for slot in range(first, min(first + slots_at_once, config.books))
         ]  # fmt: skip

@@ -20,7 +20,7 @@ def book_text(book: Book) -> tuple[str, list[dict[str, Any]]]:
         zip(book.outline.sections, book.written, strict=False), 1
     ):
         start = len(text) + 1
-        text += f"\n## {number}. {planned.title}\n\n{_lowered(one.text, planned.title)}"
+        text += f"\n## {number}. {planned.title}\n\n{_under_heading(one.text, planned.title)}"
         grounds = book.materials[planned.material]
         places.append(
             {"title": planned.title, "start": start, "end": len(text), "terms": list(one.terms),
@@ -63,12 +63,17 @@ def book_row(book: Book) -> dict[str, Any]:
     }
 
 
-def _lowered(text: str, title: str) -> str:
+def _under_heading(text: str, title: str) -> str:
     """A section under its own heading: no heading as high, and none that says the title again."""
     first, _, rest = text.partition("\n")
     if first.startswith("#") and first.strip("# ").casefold() == title.casefold():
         text = rest.lstrip("\n")
-    parts = _PARTS.split(text)
+    return lower_headings(text)
+
+
+def lower_headings(text: str) -> str:
+    """The text with no heading above the third level; code stays as it is."""
     return "".join(
-        part if part.startswith("```") else _HIGH_HEADING.sub("### ", part) for part in parts
+        part if part.startswith("```") else _HIGH_HEADING.sub("### ", part)
+        for part in _PARTS.split(text)
     )

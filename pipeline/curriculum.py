@@ -15,7 +15,8 @@ It is YAML, the built-in one (`curriculum.yaml`) and a user's own alike:
 `needs` names skills by id, of any subject. `terms` are the words and identifiers that give a text
 on the skill away: an extract fits a skill when at least two of them occur in it, the rarer the
 better. Among the skills that fit nearly as well as the best, an extract goes to the one with the
-fewest so far, so that extracts spread over the curriculum. Costs about 0.2 ms an extract.
+fewest so far, so that extracts spread over the curriculum. `python -m benchmarks.plan_design` says
+what an extract costs.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def load_curriculum(path: Path = BUILT_IN) -> Curriculum:
     try:
         # every scalar is a text: terms such as `true`, `null` and `yes` are words here
         given = yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)  # noqa: S506
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise InputError(
             "synthesize", f"the curriculum {path} cannot be read ({error})", "name a YAML file"
         ) from error
@@ -171,9 +172,17 @@ def load_curriculum(path: Path = BUILT_IN) -> Curriculum:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the whole"
-        problem = f"in the curriculum {path}, {place}: {first['msg']}"
+        problem = f"in the curriculum {path}, {place} = {first['input']!r:.80}: {first['msg']}"
         raise InputError("synthesize", problem, cure) from error
-    return Curriculum(list(_flat(shape)), f"the curriculum {path}")
+    skills = _flat(shape)
+    if bare := [skill.id for skill in skills if len(skill.terms) < _FEWEST_TERMS]:
+        raise InputError(
+            "synthesize",
+            f"in the curriculum {path} the terms of {bare[0]!r} hold fewer than two words of two "
+            "letters or more",
+            "give terms that occur in texts on it: no extract fits a skill without",
+        )
+    return Curriculum(skills, f"the curriculum {path}")
 
 
 def dump_curriculum(skills: Sequence[Skill]) -> str:

@@ -5,8 +5,9 @@ teacher is shown each cluster's most telling words and the heads of the document
 centre, and answers with a subject, a topic, and concepts with skills in the order in which they
 are taught. A skill needs the one before it in its concept, and a concept's first skill the first
 skill of the concept before it. The result is the same YAML as any curriculum, so a person can
-correct it and name the file in the recipe. Costs one question a cluster; 20,000 documents (more are
-sampled) take about half a minute, on one thread so that every bit is the same each time.
+correct it and name the file in the recipe. Costs one question a cluster. At most 20,000 documents
+are looked at, a sample of more, on one thread so that every bit is the same each time: a killed run
+asks the same questions again, and those that were answered are not paid twice.
 """
 
 from __future__ import annotations
@@ -60,6 +61,8 @@ _TERMS = 12  # shown of a cluster
 _TERMS_OF_SKILL = 5  # of those, beside the words of a skill's own name
 _AXES = 64
 
+Counted = tuple[str, Counter[str]]  # a text, and its words
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -71,37 +74,38 @@ class Cluster:
 
 
 def find_clusters(rows: Iterable[Mapping[str, Any]], most: int, seed: int) -> list[Cluster]:
-    """At most so many clusters, the largest first. Raises StageError where there is no document."""
+    """At most so many clusters, the largest first. Raises StageError where there are none."""
     held = heapq.nsmallest(
         _MOST_DOCUMENTS,
         ((place_of(row["doc_id"], seed, "curriculum"), row["text"][:_HEAD_CHARS]) for row in rows),
     )
-    texts = [text for _, text in held]
-    if not texts:
-        raise StageError("synthesize", "there is no kept document to make a curriculum from",
-                         "keep more, or set plan.curriculum to 'built-in'")  # fmt: skip
-    labels, distances = _clustered(texts, most, seed)
-    counted = [count_words(text) for text in texts]
-    seen_in = Counter(word for words in counted for word in words)
-    found = []
-    for label in range(int(labels.max()) + 1):
-        members = np.flatnonzero(labels == label)
-        if len(members) == 0:
-            continue
-        inside = Counter(word for i in members for word in counted[i])
-        nearest = members[np.argsort(distances[members], kind="stable")][:_SHOWN]
-        found.append(
-            Cluster(
-                len(members),
-                tuple(telling(inside, seen_in, len(texts), _TERMS)),
-                tuple(texts[i][:_SHOWN_CHARS] for i in nearest),
-            )
+    counted = [(text, words) for _, text in held if (words := count_words(text))]
+    found = _described(counted, *_clustered(counted, most, seed)) if counted else []
+    if not found:
+        raise StageError(
+            "synthesize",
+            f"the {len(held)} kept documents hold too few English words to make a curriculum from",
+            "keep more, or set plan.curriculum to 'built-in'",
         )
-    found = [cluster for cluster in found if len(cluster.terms) >= 2]
     return sorted(found, key=lambda cluster: (-cluster.documents, cluster.terms))
 
 
-def _clustered(texts: Sequence[str], most: int, seed: int) -> tuple[Any, Any]:
+def _described(counted: Sequence[Counted], labels: Any, distances: Any) -> list[Cluster]:
+    """Each cluster that has at least two words to tell it by."""
+    seen_in = Counter(word for _, words in counted for word in words)
+    found = []
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels == label).tolist()
+        inside = Counter(word for i in members for word in counted[i][1])
+        terms = telling(inside, seen_in, len(counted), _TERMS)
+        if len(terms) >= 2:
+            nearest = sorted(members, key=distances.__getitem__)[:_SHOWN]
+            heads = tuple(counted[i][0][:_SHOWN_CHARS] for i in nearest)
+            found.append(Cluster(len(members), tuple(terms), heads))
+    return found
+
+
+def _clustered(counted: Sequence[Counted], most: int, seed: int) -> tuple[Any, Any]:
     """The cluster of each text, int[N], and its distance from the centre, float[N]."""
     from sklearn.cluster import MiniBatchKMeans
     from sklearn.decomposition import TruncatedSVD
@@ -109,20 +113,19 @@ def _clustered(texts: Sequence[str], most: int, seed: int) -> tuple[Any, Any]:
     from sklearn.preprocessing import normalize
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    def analyzer(text: str) -> list[str]:
-        return list(count_words(text).elements())
-
     with threadpool_limits(1):
-        bags = HashingVectorizer(n_features=1 << 16, analyzer=analyzer).transform(texts)
+        bags = HashingVectorizer(n_features=1 << 16, analyzer=Counter.elements).transform(
+            words for _, words in counted
+        )
         weighed = TfidfTransformer(sublinear_tf=False).fit_transform(abs(bags))
-        axes = min(_AXES, len(texts) - 1)
+        axes = min(_AXES, len(counted) - 1)
         if axes < 2:
-            return np.zeros(len(texts), int), np.zeros(len(texts))
+            return np.zeros(len(counted), int), np.zeros(len(counted))
         placed = normalize(TruncatedSVD(axes, random_state=seed).fit_transform(weighed))
-        clusters = min(most, len(texts))
+        clusters = min(most, len(counted))
         means = MiniBatchKMeans(clusters, random_state=seed, n_init=3, batch_size=2_048)
         labels = means.fit_predict(placed)
-        return labels, means.transform(placed)[np.arange(len(texts)), labels]
+        return labels, means.transform(placed)[np.arange(len(counted)), labels]
 
 
 def cluster_questions(clusters: Sequence[Cluster]) -> list[Question]:

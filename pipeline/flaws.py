@@ -1,14 +1,13 @@
 """What is wrong with a written text that can be seen without running it.
 
-Reasons, in the order in which they are looked for: too_short, chat_markers, refusal, leaked_prompt,
-banned_opener, wrong_language, repeats_itself, truncated. Each comes with its evidence. Fenced code
-is left out of whatever is about prose: code repeats itself, and ends as it likes.
+Reasons stand in the order in which they are looked for, and each comes with its evidence. Fenced
+code is left out of whatever is about prose: code repeats itself, and ends as it likes.
 
 English is known by its function words: other languages have few of them, so no model is needed,
-but which other language it is, is not told. docs/diversity.md says how often each reason is given
-to good human text, and how it was measured.
+but which other language it is, is not told. How often each reason is given to good human text:
+docs/diversity.md, by `python -m benchmarks.good_texts`.
 
-What it costs: 1 to 3 ms a text of 500 words, mostly counting repeated runs.
+What it costs: some 3 ms for 500 words, mostly counting repeated runs.
 """
 
 from __future__ import annotations
@@ -23,6 +22,8 @@ from pipeline.phrases import CHAT_MARKS, ENGLISH, OPENERS, PROMPT_MARKS, REFUSAL
 from pipeline.repetition import find_repetition
 
 Flaw = tuple[str, str]  # reason, evidence
+REASONS = ("too_short", "chat_markers", "refusal", "leaked_prompt", "banned_opener",
+           "wrong_language", "repeats_itself", "truncated")  # fmt: skip
 
 
 class FlawsConfig(Section):
@@ -49,7 +50,7 @@ _DEFAULT = FlawsConfig()
 _BLOCK = re.compile(r"^(`{3,}|~{3,})[^\n`]*\n.*?^\1[`~]*[ \t]*$", re.M | re.S)
 _FENCE = re.compile(r"^(?:`{3,}|~{3,})", re.M)
 _CODE_LINE = re.compile(  # indented code, tables, examples, link targets and directives
-    r"^(?: {4}|\t|\s*[|:<>+]|\s*\.\. |\[[^\]\n]+\]: ).*$", re.M
+    r"^(?: {4}|\t|[ \t]*(?:[|:<>+]|\.\. )|\[[^\]\n]+\]: ).*$", re.M
 )
 _INLINE = re.compile(r"`[^`\n]+`|https?://\S+|\$[^$\n]+\$")
 _MARKUP = re.compile(r"\s*(?:\[[^\]]+\]: \S+|[-:=~*_/]{3,}.*|\.\. .*|:\w+:.*|<[^>]+>)?\s*")
@@ -76,8 +77,7 @@ def find_flaw(text: str, prompt: str = "", config: FlawsConfig = _DEFAULT) -> Fl
 
     `prompt` is the whole text of the messages; extracts between document markers are left out.
     """
-    unfenced = _BLOCK.sub("\n", text)
-    prose = _CODE_LINE.sub("", unfenced)
+    unfenced, prose, plain = layers_of(text)
     if len(text) < config.min_chars:
         return "too_short", f"{len(text)} characters, {config.min_chars} are asked for"
     for reason, pattern in (("chat_markers", _CHAT), ("refusal", _REFUSED)):
@@ -87,10 +87,27 @@ def find_flaw(text: str, prompt: str = "", config: FlawsConfig = _DEFAULT) -> Fl
     return (
         _leaked(text, prompt, config.max_prompt_words)
         or _opener(text, config.banned_openers)
-        or _language(_INLINE.sub(" ", prose), config.min_english_share)
-        or _repetition(prose)
+        or _language(plain, config.min_english_share)
+        or _repetition(prose, plain)
         or _truncated(text, unfenced)
     )
+
+
+def layers_of(text: str) -> tuple[str, str, str]:
+    """The text without fenced code; that without code, tables and directives; that without `x`."""
+    unfenced = _BLOCK.sub("\n", text)
+    prose = _CODE_LINE.sub("", unfenced)
+    return unfenced, prose, _INLINE.sub(" ", prose)
+
+
+def words_of(text: str) -> list[str]:
+    """Its words in lower case, with plain quotes."""
+    return _WORD.findall(text.casefold().replace("’", "'"))
+
+
+def count_english(plain: str) -> tuple[int, int]:
+    """Function words of English, and all words but numbers."""
+    return len(_ENGLISH.findall(plain)), sum(not w[0].isdigit() for w in words_of(plain))
 
 
 def _leaked(text: str, prompt: str, most_words: int) -> Flaw | None:
@@ -99,7 +116,7 @@ def _leaked(text: str, prompt: str, most_words: int) -> Flaw | None:
     if marked:
         return "leaked_prompt", marked[0].strip()[:200]
     runs = _runs_of(prompt, most_words + 1) if prompt else frozenset()
-    words = _words(text) if runs else []
+    words = words_of(text) if runs else []
     for i in range(len(words) - most_words):
         run = " ".join(words[i : i + most_words + 1])
         if run in runs:
@@ -110,8 +127,8 @@ def _leaked(text: str, prompt: str, most_words: int) -> Flaw | None:
 @lru_cache(maxsize=64)  # the instructions are the same for many texts
 def _runs_of(prompt: str, length: int) -> frozenset[str]:
     own, extracts = _EXTRACT.sub(" ", prompt), " ".join(m[0] for m in _EXTRACT.finditer(prompt))
-    quoted = _runs(_words(extracts), length)  # a text may quote what it is grounded in
-    return frozenset(_runs(_words(own), length) - quoted)
+    quoted = _runs(words_of(extracts), length)  # a text may quote what it is grounded in
+    return frozenset(_runs(words_of(own), length) - quoted)
 
 
 def _runs(words: list[str], length: int) -> set[str]:
@@ -130,22 +147,22 @@ def _opener(text: str, more: tuple[str, ...]) -> Flaw | None:
     return None
 
 
-def _language(prose: str, least_share: float) -> Flaw | None:
-    letters = [c for c in prose if c.isalpha()]
+def _language(plain: str, least_share: float) -> Flaw | None:
+    letters = [c for c in plain if c.isalpha()]
     foreign = sum(c > "\u024f" for c in letters) / max(1, len(letters))  # beyond Latin letters
     if len(letters) >= _LEAST_LETTERS and foreign > _MAX_FOREIGN_LETTERS:
         return "wrong_language", f"{foreign:.2f} of its letters are not Latin"
-    words = sum(not word[0].isdigit() for word in _words(prose))
-    share = len(_ENGLISH.findall(prose)) / max(1, words)
+    english, words = count_english(plain)
+    share = english / max(1, words)
     if words >= _LEAST_WORDS and share < least_share:
         return "wrong_language", f"{share:.2f} of its words are function words of English"
     return None
 
 
-def _repetition(prose: str) -> Flaw | None:
+def _repetition(prose: str, plain: str) -> Flaw | None:
     lines = [line.strip() for line in prose.splitlines()]
     long = [line for line in lines if sum(map(str.isalpha, line)) >= _LEAST_LINE_LETTERS]
-    told = find_repetition(long, _words(_INLINE.sub(" ", prose)))
+    told = find_repetition(long, words_of(plain))
     return ("repeats_itself", told) if told else None
 
 
@@ -166,7 +183,3 @@ def _truncated(text: str, unfenced: str) -> Flaw | None:
     if (not item and not _CLOSED.search(last)) or _DANGLING.search(end):
         return "truncated", f"ends with {last[-80:]!r}"
     return None
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold().replace("’", "'"))

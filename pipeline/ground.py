@@ -41,7 +41,9 @@ def lay_ground(place: Workplace, teacher: Teacher, config: PlanConfig) -> Ground
     curriculum = _curriculum(place, teacher, config)
     personas = _personas(place, teacher, config)
     if curriculum is not None:
-        (place.out / "curriculum.yaml").write_text(dump_curriculum(curriculum.skills))
+        (place.out / "curriculum.yaml").write_text(
+            dump_curriculum(curriculum.skills), encoding="utf-8"
+        )
     return Ground(config, place.seed, curriculum, personas)
 
 

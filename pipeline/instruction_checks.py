@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.judge_piece import Judged, judge_lesson, without_body
 from pipeline.parsing import parse
+from pipeline.proven_tests import prove
 from pipeline.sandbox import Sandbox
 
 _CODE = re.compile(r"^```python\n(.*?)^```[ \t]*$", re.M | re.S)
@@ -17,8 +18,8 @@ _GRAM_WORDS = 4
 
 def restated_share(question: str, answer: str) -> float:
     """The share of the answer's word 4-grams, outside of code, that stand in the question."""
-    asked, said = (_grams(_CODE.sub("", text)) for text in (question, answer))
-    return sum(gram in set(asked) for gram in said) / max(1, len(said))
+    asked, said = set(_grams(_CODE.sub("", question))), _grams(_CODE.sub("", answer))
+    return sum(gram in asked for gram in said) / max(1, len(said))
 
 
 def _grams(text: str) -> list[tuple[str, ...]]:
@@ -72,12 +73,23 @@ def _judge_pass_and_fail(good: str, bad: str | None, checks: str, sandbox: Sandb
         return Judged("no_tests", f"no assertion in {checks[:180]!r}", 0)
     if bad is None or not _parses(bad):
         return Judged("given_does_not_parse", repr(bad)[:200], 0)
-    done = sandbox.run(f"{good}\n{checks}")
-    if not done.ok:
-        return Judged("code_failed", _last_line(done.stderr), 1)
-    if sandbox.run(f"{bad}\n{checks}").ok:
+    if not _parses(checks):
+        return Judged("code_failed", "its assertions do not parse", 0)
+    return _prove(good, bad, checks, sandbox)
+
+
+def _prove(good: str, bad: str, checks: str, sandbox: Sandbox) -> Judged:
+    proven, turned = prove(checks), prove(checks, turned=True)
+    tested = proven.run(good, sandbox)
+    if not tested.done.ok:
+        return Judged("code_failed", _last_line(tested.done.stderr), 1)
+    if not tested.passed:
+        return Judged("tests_end_early", checks[:200], 1)
+    if proven.run(bad, sandbox).ok:
         return Judged("tests_prove_nothing", checks[:200], 2)
-    return Judged(None, "", 2)
+    if turned.run(good, sandbox).ok:
+        return Judged("tests_cannot_fail", checks[:200], 3)
+    return Judged(None, "", 3)
 
 
 def _judge_documentation(code: str, material: str, sandbox: Sandbox) -> Judged:

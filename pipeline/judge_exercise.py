@@ -3,15 +3,17 @@
 `prompt` is a signature with a docstring, `solution` the same function with a body, `tests` call it.
 The tests must pass with the solution and fail without its body, twice over: with `pass`, and with
 the first argument handed back; and they must fail because of what the function does, not because a
-name is missing. A plain or asynchronous function is a subject; a class or a method is not, because
-a signature says too little of it.
+name is missing. That they passed is proven (`proven_tests`): they came to their end, enough of
+their assertions ran, and turned around they fail. A plain or asynchronous function is a subject; a
+class or a method is not, because a signature says too little of it.
 
 Reasons: prompt_is_no_signature, prompt_without_docstring, prompt_gives_solution, no_function,
-solution_is_another, tests_do_not_parse, tests_redefine_it, too_few_tests, tests_do_not_call_it,
-tests_fail_with_solution, solution_cannot_be_emptied, tests_pass_without_body,
-tests_fail_for_another_reason.
+solution_is_another, solution_looks_around, tests_do_not_parse, tests_redefine_it, too_few_tests,
+tests_do_not_call_it, tests_fail_with_solution, tests_end_early, too_few_tests_run,
+solution_cannot_be_emptied, tests_pass_without_body, tests_fail_for_another_reason,
+tests_cannot_fail.
 
-What it costs: three runs of the sandbox for an accepted exercise.
+What it costs: four runs of the sandbox for an accepted exercise.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 
 from pipeline.judged import Judged
 from pipeline.parsing import parse
+from pipeline.proven_tests import UNPARSABLE, ProvenTests, Tested, find_look_around, prove
 from pipeline.sandbox import Execution, Sandbox
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -29,7 +32,6 @@ _MIN_ASSERTS = 2
 _EMPTY_BODIES = ("pass", "return the first argument")
 _WRONG_ERRORS = ("NameError", "SyntaxError", "IndentationError", "ImportError",
                  "ModuleNotFoundError", "UnboundLocalError")  # fmt: skip
-_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
 def judge_exercise(
@@ -40,25 +42,17 @@ def judge_exercise(
     flaw = _flaw_of_subject(prompt, solution) or _flaw_of_tests(prompt, tests, min_asserts)
     if flaw:
         return Judged(*flaw, 0)
-    calls = tests + _calls_of_tests(tests)
-    done = sandbox.run(f"{solution}\n{calls}")
-    if not done.ok:
-        return Judged("tests_fail_with_solution", done.problem, 1)
-    name = _subject(prompt).name
-    runs = 1
-    for way in _EMPTY_BODIES:
-        hollow = _hollow(solution, name, way)
-        if hollow is None and way == "pass":
-            return Judged("solution_cannot_be_emptied", solution[:200], runs)
-        if hollow is None:
-            continue
-        done = sandbox.run(f"{hollow}\n{calls}")
+    proven = prove(tests)
+    flaw = _flaw_of_run(proven.run(solution, sandbox), min_asserts)
+    if flaw:
+        return Judged(*flaw, 1)
+    flaw, runs = _flaw_without_body(proven, solution, _subject(prompt).name, sandbox)
+    if flaw is None:
         runs += 1
-        if done.ok:
-            return Judged("tests_pass_without_body", f"with a body of: {way}", runs)
-        if _fails_for_another_reason(done):
-            return Judged("tests_fail_for_another_reason", done.problem, runs)
-    return Judged(None, "", runs)
+        if prove(tests, turned=True).run(solution, sandbox).done.ok:
+            flaw = "tests_cannot_fail", "they pass with every assertion turned around"
+    reason, evidence = flaw or (None, "")
+    return Judged(reason, evidence, 1 + runs)
 
 
 def without_body(solution: str) -> str | None:
@@ -81,7 +75,8 @@ def _flaw_of_subject(prompt: str, solution: str) -> tuple[str, str] | None:
         return "no_function", f"no {asked.name} that parses in {solution[:150]!r}"
     if type(answer) is not type(asked) or ast.dump(answer.args) != ast.dump(asked.args):
         return "solution_is_another", f"{_signature(answer)}, asked was {_signature(asked)}"
-    return None
+    looked = find_look_around(solution)
+    return ("solution_looks_around", f"by {looked}") if looked else None
 
 
 def _flaw_of_tests(prompt: str, tests: str, min_asserts: int) -> tuple[str, str] | None:
@@ -89,7 +84,8 @@ def _flaw_of_tests(prompt: str, tests: str, min_asserts: int) -> tuple[str, str]
     name = _subject(prompt).name
     try:
         nodes = list(ast.walk(parse(tests)))
-    except _UNPARSABLE as error:
+        prove(tests, turned=True)
+    except UNPARSABLE as error:
         return "tests_do_not_parse", str(error)[:200]
     asserts = sum(isinstance(node, ast.Assert) for node in nodes)
     if asserts < min_asserts:
@@ -102,11 +98,42 @@ def _flaw_of_tests(prompt: str, tests: str, min_asserts: int) -> tuple[str, str]
     return None
 
 
+def _flaw_of_run(tested: Tested, min_asserts: int) -> tuple[str, str] | None:
+    """What keeps a run with the solution from having passed the tests."""
+    if not tested.done.ok:
+        return "tests_fail_with_solution", tested.done.problem
+    if tested.passed is None:
+        return "tests_end_early", "exit code 0 before their last line"
+    if tested.passed < min_asserts:
+        return "too_few_tests_run", f"{tested.passed} asserts, {min_asserts} are asked for"
+    return None
+
+
+def _flaw_without_body(
+    proven: ProvenTests, solution: str, name: str, sandbox: Sandbox
+) -> tuple[tuple[str, str] | None, int]:
+    """What keeps the tests from failing as they should without a body, and the runs it took."""
+    runs = 0
+    for way in _EMPTY_BODIES:
+        hollow = _hollow(solution, name, way)
+        if hollow is None and way == "pass":
+            return ("solution_cannot_be_emptied", solution[:200]), runs
+        if hollow is None:
+            continue
+        done = proven.run(hollow, sandbox).done
+        runs += 1
+        if done.ok:
+            return ("tests_pass_without_body", f"with a body of: {way}"), runs
+        if _fails_for_another_reason(done):
+            return ("tests_fail_for_another_reason", done.problem), runs
+    return None, runs
+
+
 def _last_function(code: str, name: str | None = None) -> Function | None:
     """The last function of this name, or of any."""
     try:
         found = [node for node in parse(code).body if isinstance(node, Function)]
-    except _UNPARSABLE:
+    except UNPARSABLE:
         return None
     return next((node for node in reversed(found) if name in (None, node.name)), None)
 
@@ -131,13 +158,6 @@ def _signature(function: Function) -> str:
     return f"{begin} {function.name}({ast.unparse(function.args)})"
 
 
-def _calls_of_tests(tests: str) -> str:
-    """Calls of the test functions that only a test runner would have called."""
-    functions = (n for n in parse(tests).body if isinstance(n, ast.FunctionDef))
-    ours = [n.name for n in functions if n.name.startswith("test") and not ast.unparse(n.args)]
-    return "".join(f"\n{name}()" for name in ours)
-
-
 def _hollow(solution: str, name: str, way: str) -> str | None:
     """The solution with the body of a function replaced; None where this way has no meaning."""
     try:
@@ -153,7 +173,7 @@ def _hollow(solution: str, name: str, way: str) -> str | None:
             body = ast.Return(ast.Name(arguments[0].arg, ast.Load()))
         function.body = [body]
         return ast.unparse(ast.fix_missing_locations(tree))
-    except _UNPARSABLE:
+    except UNPARSABLE:
         return None
 
 

@@ -10,10 +10,10 @@ about, a band is shared by all but 6 in ten million (`missed_share`), and by eve
 equal minima of 128 on: 31 unequal ones cannot spoil 32 bands. At 0.5 one in twelve is missed, so
 `nearest_earlier` compares every pair where such low limits are asked about.
 
-What it costs: about 0.15 ms a signature of 400 words, nearly all of it cutting words; the index
-itself takes 20 to 40 microseconds and under 1 KiB a text (docs/diversity.md). What
-is found depends on the texts and their order alone, so an index is not saved: who resumes adds
-the accepted texts again.
+What it costs: about 0.05 ms a signature of 120 words, nearly all of it cutting words; the index
+itself takes 14 to 21 microseconds and under 1 KiB a text (`python -m benchmarks.near_copies`,
+docs/diversity.md). What is found depends on the texts and their order alone, so an index is not
+saved: who resumes adds the accepted texts again.
 
 Source: Broder, "On the resemblance and containment of documents" (1997); Leskovec, Rajaraman,
 Ullman, "Mining of Massive Datasets", chapter 3, for the bands.

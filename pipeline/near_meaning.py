@@ -5,8 +5,9 @@ any other thing that turns texts into vectors). Each new vector is compared with
 exactly, in blocks of a fixed shape: a product of fixed shape adds up in one order, so what a piece
 is compared with is the same whenever it comes. Blocks are float32 and filled as pieces arrive.
 
-What it costs, at 384 dimensions on one core: 1.5 KiB a piece, and a question takes 0.8 ms among
-10,000 pieces and 14 ms among 100,000, where the encoder takes 50 ms or more for its text.
+What it costs, at 384 dimensions: 1.5 KiB a piece, and a question reads as much for each piece, a
+few milliseconds among 10,000; the encoder takes far longer for its text. Which cosines pairs of
+texts have, and what a question takes: `python -m benchmarks.near_meaning`, docs/diversity.md.
 
 Source: Abbas et al., "SemDeDup" (2023), arXiv 2303.09540, for cosine limits of near copies (0.9 to
 0.97 with the encoders used there; each encoder has its own scale, so look at pairs first).

@@ -1,9 +1,10 @@
 """Repetition inside one text, by the measures and limits of Gopher, and loops at its end.
 
-Shares are of the characters of the words. One in twelve chapters of good textbooks on programming
-exceeds Gopher's limits for repeated 5- to 10-grams, since they show things in variants; so those
-limits are looser here, and a long run that stands there twice is looked for by itself. A text of
-few words repeats itself by chance: under `LEAST_WORDS`, only its lines and its end are looked at.
+Shares are of the characters of the words. One in seventeen chapters of good textbooks on
+programming exceeds Gopher's limits for repeated 5- to 10-grams (`python -m benchmarks.good_texts`),
+since they show things in variants; so those limits are looser here, and a long run that stands
+there twice is looked for by itself. A text of few words repeats itself by chance: under
+`LEAST_WORDS`, only its lines and its end are looked at.
 
 Source: Rae et al., "Scaling Language Models: Methods, Analysis & Insights from Training Gopher"
 (2021), arXiv 2112.11446, table A1. A model that loops was described by Holtzman et al., "The
@@ -74,6 +75,8 @@ def _repeated_grams(words: Sequence[str]) -> str | None:
         share = duplicate_gram_share(words, n)
         if share > limit:
             return f"{share:.2f} of it are runs of {n} words that stood there before"
+        if not share:
+            return None  # nor is any longer run repeated
     if duplicate_gram_share(words, LONGEST_RUN):
         return f"a run of {LONGEST_RUN} words or more stands there twice"
     return None

@@ -6,14 +6,17 @@ doctest. An output may also show what the last expression is worth, as notebooks
 differs from what is shown, the block runs a second time, to tell a wrong output from one that no
 run repeats; both are rejected. Data is parsed, other languages are counted.
 
-What it costs: one run of the sandbox a block, one more where comments claim outputs.
+What it costs: one run of the sandbox a block, one more where comments claim outputs, where a name
+is missing, or where an output differs.
 """
 
 from __future__ import annotations
 
 import doctest
 import json
+import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +24,7 @@ from pipeline.code_blocks import Block, read_blocks
 from pipeline.judged import Judged
 from pipeline.sandbox import Execution, Sandbox
 from pipeline.stated_outputs import (
+    ADDRESS,
     agrees,
     echo_last_value,
     find_wrong_claim,
@@ -30,14 +34,23 @@ from pipeline.stated_outputs import (
 )
 
 _SEAM = "\x1e\x1e\x1e"
+_TRACE = re.compile(r"Traceback \(most recent call last\):\n.*?\n {4}(?=\S)", re.S)
 _SESSION = """
-import doctest
+import doctest, re
+class Alike(doctest.OutputChecker):
+    def check_output(self, want, got, flags):
+        lines = ("".join(line.rstrip() + "\\n" for line in t.splitlines()) for t in (want, got))
+        return super().check_output(*lines, flags)
 names = {{"__name__": "__main__"}}
 exec(compile({before!r}, "<before>", "exec"), names)
 print({seam!r})
 test = doctest.DocTestParser().get_doctest({session!r}, names, "session", None, 0)
-runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS)
+for step in test.examples:
+    step.options.pop(doctest.SKIP, None)
+    step.want = re.sub({address!r}, "0x...", step.want)
+runner = doctest.DocTestRunner(Alike(), verbose=False, optionflags=doctest.ELLIPSIS)
 runner.run(test)
+print({seam!r})
 raise SystemExit(bool(runner.failures))
 """
 
@@ -60,6 +73,17 @@ def run_blocks(text: str, sandbox: Sandbox, keep_unexecuted: bool = True) -> Jud
 
     `keep_unexecuted`: whether blocks in languages that are not executed are let pass.
     """
+    judged = Judged(None, "", 0)
+    for _, judged in judge_blocks(text, sandbox, keep_unexecuted):
+        if judged.reason:
+            break
+    return judged
+
+
+def judge_blocks(
+    text: str, sandbox: Sandbox, keep_unexecuted: bool = True
+) -> Iterator[tuple[Block, Judged]]:
+    """Each block in turn, with what is wrong with it and the counts so far."""
     blocks = read_blocks(text)
     tally = _Tally()
     for i, block in enumerate(blocks):
@@ -80,9 +104,7 @@ def run_blocks(text: str, sandbox: Sandbox, keep_unexecuted: bool = True) -> Jud
             tally.counts["not_executed"] += 1
             if not keep_unexecuted:
                 wrong = "block_not_executed", f"in {block.language or 'no stated language'}"
-        if wrong:
-            return tally.verdict(*wrong)
-    return tally.verdict(None)
+        yield block, tally.verdict(*(wrong or (None,)))
 
 
 def _run_python(
@@ -147,17 +169,20 @@ def _check_comments(
 def _run_session(block: Block, sandbox: Sandbox, tally: _Tally) -> tuple[str, str] | None:
     tally.counts["blocks"] += 1
     for before in dict.fromkeys(("", "\n".join(tally.before))):
-        code = _SESSION.format(before=before, session=block.code, seam=_SEAM)
+        code = _SESSION.format(before=before, session=block.code, seam=_SEAM, address=ADDRESS)
         done = _after_seam(sandbox.run(code))
+        shown, ended, _ = done.stdout.rpartition(_SEAM + "\n")
+        if done.ok and not ended:
+            return "code_failed", "the session ends the program before its last line"
         if done.ok:
             steps = doctest.DocTestParser().get_examples(block.code)
             tally.counts["checked"] += len(steps)
             tally.before.append("".join(step.source for step in steps if step.exc_msg is None))
             return None
-        if "NameError: name" not in done.stdout:
+        if "NameError: name" not in shown:
             break
-    if done.exit_code == 1 and done.stdout:
-        return "output_differs", " ".join(done.stdout.split()).strip("* ")[:300]
+    if done.exit_code == 1 and ended:
+        return "output_differs", " ".join(_TRACE.sub("", shown).split()).strip("* ")
     return _failure(done, "")
 
 
@@ -169,7 +194,10 @@ def _run_after(before: str, code: str, sandbox: Sandbox) -> Execution:
 
 
 def _after_seam(done: Execution) -> Execution:
-    shown = done.stdout.partition(_SEAM + "\n")[2]
+    """What came after the seam; without one, the code was never reached."""
+    _, seam, shown = done.stdout.partition(_SEAM + "\n")
+    if done.ok and not seam:
+        return Execution(1, "", "the code before it ends the program", None)
     return Execution(done.exit_code, shown, done.stderr, done.stopped_by)
 
 

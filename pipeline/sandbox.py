@@ -9,7 +9,7 @@ namespace dies with its first process. Where namespaces are refused, so is the c
 recipe allows it without. What was active is found by trying, once for each sandbox.
 
 A helper that has entered its namespaces already forks for each run (`sandbox_helper`), so that a
-run costs a few milliseconds and no start of Python. docs/sandbox.md says what was tried.
+run costs no start of Python. docs/sandbox.md says what was tried, and what a run costs.
 """
 
 from __future__ import annotations
@@ -124,15 +124,20 @@ class Sandbox:
     def _run(self, code: str) -> Execution:
         for _ in range(2):  # a helper can be lost to others, as when the machine is out of memory
             helper = self._take()
-            done, stdout, stderr = helper.run(code)
+            try:
+                done, *outputs = helper.run(code)
+            except OSError as error:
+                raise StageError(
+                    self._stage, f"no place for code and output ({error})", "free temporary space"
+                ) from error
             if done:
                 break
-        else:
+        stdout, stderr = (output.decode("utf-8", "replace") for output in outputs)
+        if not done:
             return Execution(-9, stdout, stderr, "helper_lost")
         with self._lock:
             self._idle.append(helper)
-        most = self.config.output_bytes
-        full = max(len(stdout.encode()), len(stderr.encode())) >= most
+        full = max(map(len, outputs)) >= self.config.output_bytes
         stopped_by = done["stopped_by"] or ("output" if full else None)
         return Execution(done["exit_code"], stdout, stderr, stopped_by)
 

@@ -12,6 +12,8 @@ socket does.
 
 from __future__ import annotations
 
+import _sitebuiltins
+import builtins
 import contextlib
 import gc
 import json
@@ -59,6 +61,9 @@ def _serve(control: socket.socket) -> None:
     processes, number = None, os.getpid()
     for name in _WARM:
         __import__(name)
+    for name in ("exit", "quit"):  # every script has them; `site`, which is left out, adds them
+        setattr(builtins, name, _sitebuiltins.Quitter(name, "Ctrl-D"))
+    builtins.help = _sitebuiltins._Helper()
     try:
         if limits.isolated:
             from pipeline.sandbox_root import enter_namespaces
@@ -155,6 +160,7 @@ def _start(limits: Limits, number: int, files: list[int], report: int) -> Never:
         if first:
             os.write(report, first.to_bytes(4, "little"))
             os._exit(0)
+        os.setsid()  # a signal to a process's own group passes through namespaces
         options = f"size={limits.scratch_bytes},nr_inodes={limits.scratch_files},mode=1777"
         no_power = kernel.NO_SETUID | kernel.NO_DEVICES
         kernel.mount("tmpfs", _SCRATCH, "tmpfs", no_power, options)
@@ -203,4 +209,4 @@ def _become(source: bytes) -> None:
     except BaseException as error:
         inside = error.__traceback__.tb_next if error.__traceback__ else None
         sys.excepthook(type(error), error.with_traceback(inside), inside)
-        sys.exit(1)
+        raise SystemExit(1) from None  # not `sys.exit`, which the code may have replaced

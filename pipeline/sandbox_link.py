@@ -56,15 +56,23 @@ class Helper:
             )
         self._socket = ours
         ours.settimeout(self._wait_s)
-        ours.send(json.dumps(dataclasses.asdict(limits)).encode())
+        with contextlib.suppress(OSError):  # it ended at once: nothing will be heard
+            ours.send(json.dumps(dataclasses.asdict(limits)).encode())
         hello = self._hear()
         if "watched" not in hello:
             self.close()
             raise RefusedError(hello.get("refused", "its helper did not start"))
         self.watched = bool(hello["watched"])
 
-    def run(self, code: str) -> tuple[dict[str, Any], str, str]:
+    def run(self, code: str) -> tuple[dict[str, Any], bytes, bytes]:
         """How it ended (empty where the helper was lost), standard output, standard error."""
+        try:
+            return self._run(code)
+        except BaseException:  # interrupted, or no space: its answer must not reach the next run
+            self.close()
+            raise
+
+    def _run(self, code: str) -> tuple[dict[str, Any], bytes, bytes]:
         with contextlib.ExitStack() as opened:
             source, stdout, stderr = (
                 opened.enter_context(tempfile.TemporaryFile()) for _ in range(3)
@@ -77,7 +85,7 @@ class Helper:
             done = self._hear()
             if not done:
                 self.close()
-            return done, _text(stdout.fileno()), _text(stderr.fileno())
+            return done, _content(stdout.fileno()), _content(stderr.fileno())
 
     def close(self) -> None:
         """End the helper and everything in it, at once."""
@@ -93,5 +101,5 @@ class Helper:
         return {}
 
 
-def _text(file: int) -> str:
-    return os.pread(file, os.fstat(file).st_size, 0).decode("utf-8", "replace")
+def _content(file: int) -> bytes:
+    return os.pread(file, os.fstat(file).st_size, 0)

@@ -3,21 +3,16 @@
 Rows are chosen one after another. In each, the factors take their levels in a random order, and
 each takes the level that stood least often beside the levels that the row has already: a covering
 array built greedily (AETG: Cohen et al., IEEE TSE 23(7), 1997), kept even instead of minimal. The
-first N rows never depend on those that follow. Measured on 2,000 rows of 9 factors of 3 to 211
-levels beside a skill (120, uneven) that is fixed before; mean of 5 seeds, shares of what 2,000 even
-rows can have (`pipeline.coverage`); the last column is the mean of (count - expected)^2 / expected:
+first N rows never depend on those that follow.
 
-                                  pairs that occur   worst two factors   unevenness
-    drawn at random                     89.1 %             78.0 %            0.98
-    each factor in shuffled cycles      90.7 %             81.2 %            0.76
-    additive recurrence (R_d)           88.4 %             58.2 %            0.40
-    Sobol, scrambled                    93.5 %             67.0 %            0.20
-    Faure in base 11, scrambled         93.6 %             71.3 %            0.29
-    residues of coprime cycles          95.3 %             62.6 %            0.81
-    greedy, as here                     99.5 %             96.6 %            0.05
+`python -m benchmarks.plan_design` measures this beside chance, shuffled cycles, an additive
+recurrence, Sobol, Faure and coprime cycles, on 2,000 rows beside the uneven skills of real
+extracts: here 99 % of the pairs that so many rows can have do occur and 94 % of the worst two
+factors', in the others 90 to 97 % and 54 to 85 %.
 
-A row costs 0.1 ms to make. 16,384 are made, as they are needed; later cycles use them again with
-every factor turned: by the levels of the cycle's own row, so that the turns are spread too.
+A row is dear to make (a quarter of a millisecond). 16,384 are made, as they are needed; later
+cycles use them again with every factor turned: by the levels of the cycle's own row, so that the
+turns are spread too.
 """
 
 from __future__ import annotations

@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from pipeline.book_outline import read_enclosed
+from pipeline.book_text import lower_headings
 from pipeline.standin_constructs import constructs_in, meaning_of
+from pipeline.standin_frame import listed
 from pipeline.standin_functions import Subject, study
 from pipeline.standin_lessons import Lesson
 from pipeline.task import read_choices
@@ -26,7 +27,6 @@ _MOST_NEW = 7  # constructs of a section, besides the function's own name
 _MOST_NEEDS = 6
 _MEANING_CHARS = 180
 _RANGE = re.compile(r"^sections: (\d+) to (\d+)$", re.M)
-_FENCED = re.compile(r"(^```.*?^```[ \t]*$)", re.M | re.S)
 
 
 def plan_book(message: str) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def write_section(message: str) -> dict[str, Any]:
     parts = [
         _bridge(plan, number, used, np.random.default_rng(list(seed))),
         _new(subject, used, terms),
-        _lowered(lesson.text().partition("\n")[2].strip()),
+        lower_headings(lesson.text().partition("\n")[2].strip()),
     ]
     text = "\n\n".join(part for part in parts if part) + "\n"
     told = [{"term": term, "meaning": meaning} for term, meaning in terms.items()]
@@ -117,7 +117,7 @@ def _bridge(
         f"What `{before}` showed is not lost: some of it returns.",
     )
     told = [f"the {term} in `{used[term]}`" for term in known if "`" not in used[term]]
-    again = f" You will recognise {_listed(told)}." if told else ""
+    again = f" You will recognise {listed(told)}." if told else ""
     return links[int(generator.integers(len(links)))] + again
 
 
@@ -135,20 +135,8 @@ def _meaning(term: str, subject: Subject) -> str:
     if term != subject.name:
         return meaning_of(term)
     first = " ".join(subject.documentation.split()).partition(". ")[0].rstrip(".")
-    names = _listed([f"`{a.arg}`" for a in subject.parameters])
+    names = listed([f"`{a.arg}`" for a in subject.parameters])
     return (first or f"the function that works on {names}")[:_MEANING_CHARS]
-
-
-def _listed(items: Sequence[str]) -> str:
-    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
-
-
-def _lowered(text: str) -> str:
-    """Headings below those of a section."""
-    return "".join(
-        part if part.startswith("```") else re.sub(r"^#{1,2} ", "### ", part, flags=re.M)
-        for part in _FENCED.split(text)
-    )
 
 
 def _article(term: str) -> str:

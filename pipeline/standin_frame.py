@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pipeline.parsing import read_literal
 from pipeline.standin_functions import Seen, Subject
 from pipeline.standin_narration import Narrator, growth
@@ -69,8 +71,7 @@ class Frame:
         )
 
     def _parameters(self) -> str:
-        names = [f"`{a.arg}`" for a in self.subject.parameters]
-        return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+        return listed([f"`{a.arg}`" for a in self.subject.parameters])
 
     def closing(self) -> str:
         """What the audience is left with."""
@@ -95,6 +96,11 @@ class Frame:
             failing = self.subject.raised[0]
             return f"should `{failing.call}` raise `{failing.error}`?"
         return f"what was never tried beside `{self.subject.worked[-1].call}`?"
+
+
+def listed(items: Sequence[str]) -> str:
+    """One, two and three."""
+    return " and ".join([", ".join(items[:-1]), items[-1]] if len(items) > 1 else items)
 
 
 def kind_of(shown: str) -> str:

@@ -9,6 +9,7 @@ from pipeline.config import HOW, Section
 from pipeline.factors import PlanConfig
 from pipeline.flaws import FlawsConfig
 from pipeline.gate import GateConfig
+from pipeline.instruction import InstructionConfig
 from pipeline.rephrase import RephraseConfig
 from pipeline.sandbox import SandboxConfig
 from pipeline.twins import TwinsConfig
@@ -27,10 +28,21 @@ class SynthesizeConfig(Section):
     )
     book: BookConfig = Field(BookConfig(), description="Whole books, section by section.")
     rephrase: RephraseConfig = Field(RephraseConfig(), description="Which pages are rewritten.")
+    instruction: InstructionConfig = Field(
+        InstructionConfig(), description="What an answer may not be."
+    )
     plan: PlanConfig = Field(PlanConfig(), description="Of what the prompts are made.")
     flaws: FlawsConfig = Field(FlawsConfig(), description="What a lesson's text may not be.")
     gate: GateConfig = Field(GateConfig(), description="How good a piece must be.")
-    max_redraws: int = Field(8, ge=0, le=50, description="Further draws of a rejected slot.")
+    max_redraws: int = Field(
+        8, ge=0, le=50,
+        description="Further draws of a rejected slot; where the writer finds nothing to teach in "
+        "an extract, the slot has another one instead.",
+    )  # fmt: skip
+    max_twins_in_row: int = Field(
+        3, ge=1, le=100,
+        description="Near copies one after another, after which an extract is drawn no more.",
+    )  # fmt: skip
     slots_at_once: int = Field(
         1_000, ge=1, le=100_000, description="Slots that are asked for in one round."
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from pipeline.diversity_report import write_diversity
 from pipeline.draws import Plan
 from pipeline.near_meaning import TextEncoder
 from pipeline.records import read_rows
+from pipeline.rounds import Stock
 from pipeline.splits import place_of
 
 MOST_TEXTS = 4_000  # of a set
@@ -25,7 +26,7 @@ LESSON = "lesson"
 
 def report_synthesis(
     out: Path, seed: int, reference: Sequence[str], plans: Mapping[str, Plan],
-    refused: Mapping[str, Set[int]], encoder: TextEncoder | None,
+    stocks: Mapping[str, Stock], encoder: TextEncoder | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write diversity.json, diversity.html, coverage.json and coverage.png; the figures in both."""
     accepted = sorted(path for path in out.glob("*/00000.parquet"))
@@ -37,7 +38,7 @@ def report_synthesis(
     diversity = write_diversity(out, sets, seed, encoder)
     coverage = {
         task: measure_coverage(
-            _draws(accepted, task), plan.shares(frozenset(refused.get(task, ())))
+            _draws(accepted, task), plan.shares(stocks[task].refused if task in stocks else set())
         )
         for task, plan in plans.items()
     }

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.book_rounds import write_books
+from pipeline.curriculum import load_curriculum
 from pipeline.draws import Plan
 from pipeline.errors import StageError
 from pipeline.exercise import Exercise
@@ -33,15 +34,14 @@ from pipeline.open_teacher import open_teacher
 from pipeline.rephrase import Rephrase
 from pipeline.rounds import Desk
 from pipeline.sandbox import Sandbox
-from pipeline.shelf import Shelf, open_shelf
+from pipeline.shelf import open_shelf
 from pipeline.splits import ValidationConfig
 from pipeline.stage import Outcome, Sections, Stage, Workplace
 from pipeline.synthesis_config import SynthesizeConfig
 from pipeline.synthesis_report import MOST_TEXTS, report_synthesis
 from pipeline.task import Task
-from pipeline.teacher import Teacher
 from pipeline.teacher_config import TeacherConfig
-from pipeline.twins import Twins
+from pipeline.twins import Twins, encoder_files
 from pipeline.verdicts import Verdicts
 
 DIRECTORIES = {
@@ -74,7 +74,7 @@ def synthesize(place: Workplace) -> Outcome:
         with open_shelf(place.out, DIRECTORIES, twins) as shelf:
             desk = Desk(
                 place, teacher, sandbox, verdicts, gate, shelf,
-                config.max_answer_tokens, config.max_redraws,
+                config.max_answer_tokens, config.max_redraws, config.max_twins_in_row,
             )  # fmt: skip
             plans = _write(desk, ground, material, config)
     if not shelf.accepted:
@@ -84,9 +84,9 @@ def synthesize(place: Workplace) -> Outcome:
             "look at rejects.parquet, or loosen synthesize.gate and synthesize.twins",
         )
     report = report_synthesis(
-        place.out, place.seed, material.reference, plans, desk.refused, twins.encoder
+        place.out, place.seed, material.reference, plans, desk.stocks, twins.encoder
     )
-    facts = _facts(config, shelf, teacher, sandbox, report)
+    facts = _facts(config, desk, report)
     return Outcome(shelf.ledger, facts, teacher.spend)
 
 
@@ -153,19 +153,17 @@ def make_task(name: str, config: SynthesizeConfig, ground: Ground) -> Task:
         case "rephrase":
             return Rephrase(config.rephrase, factors)
         case _:
-            return Instruction(factors)
+            return Instruction(factors, config.instruction)
 
 
-def _facts(
-    config: SynthesizeConfig, shelf: Shelf, teacher: Teacher, sandbox: Sandbox,
-    report: dict[str, Any],
-) -> dict[str, Any]:  # fmt: skip
-    wanted = planned(config)
+def _facts(config: SynthesizeConfig, desk: Desk, report: dict[str, Any]) -> dict[str, Any]:
+    wanted, shelf, teacher = planned(config), desk.shelf, desk.teacher
     return {
         "accepted": {task: shelf.accepted[task] for task in DIRECTORIES},
         "wanted": {task: wanted.get(task, 0) for task in DIRECTORIES},
+        "slots_not_asked_for": dict(desk.not_asked),
         "code_blocks_executed": shelf.blocks_executed,
-        "sandbox": sandbox.protection,
+        "sandbox": desk.sandbox.protection,
         "writer": teacher.name,
         "writer_is_llm": teacher.is_llm,
         "coverage": {task: found["share"] for task, found in report["coverage"].items()},
@@ -175,16 +173,19 @@ def _facts(
 
 
 def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
-    """A curriculum of the user's own."""
-    named = recipe.section(SynthesizeConfig).plan.curriculum
+    """A curriculum of the user's own, and the files of an encoder."""
+    config = recipe.section(SynthesizeConfig)
+    yield from encoder_files(config.twins)
+    named = config.plan.curriculum
     if named not in (None, BUILT_IN, FROM_CORPUS):
+        load_curriculum(Path(named))  # what is wrong with it is said before anything is paid
         yield "curriculum", Path(named)
 
 
 STAGE = Stage(
     number=6,
     name="synthesize",
-    version=3,
+    version=4,
     needs=("clean", "train-filter", "apply-filter"),
     makes=(*(f"{name}/*.parquet" for name in DIRECTORIES.values()), "rejects.parquet",
            "diversity.json", "diversity.html", "diversity_*.png", "coverage.json", "coverage.png"),

@@ -19,7 +19,7 @@ from pipeline.sandbox import Sandbox
 
 Messages = tuple[dict[str, str], ...]
 
-_CHOICE = re.compile(r"^(\w+): ([^.\n]+)", re.M)
+_CHOICE = re.compile(r"^(\w+): (.+?)(?:\. .*)?$", re.M)  # to where the instruction begins
 _LEVELLED = frozenset({"audience", "format", "style", "difficulty"})
 _REFUSAL = {"type": ["string", "null"], "maxLength": 300}
 
@@ -93,4 +93,4 @@ def labelled(draw: Draw, factors: Factors, shown: tuple[str, ...], **lines: str)
 def read_choices(message: str) -> dict[str, str]:
     """The choices that `labelled` wrote, each without the sentences that explain it."""
     head = message.partition("<document ")[0]
-    return {name: value.strip() for name, value in _CHOICE.findall(head)}
+    return dict(_CHOICE.findall(head))

@@ -21,12 +21,14 @@ from pipeline.book_section import chars_of
 from pipeline.book_text import book_row
 from pipeline.draws import Plan
 from pipeline.extracts import Extract
+from pipeline.flaws import FlawsConfig
 from pipeline.judge_piece import Judged
 from pipeline.rubrics import enclose
 
 CONFIG = BookConfig(max_sections=4)
 MATERIALS = functions_of("urllib/parse.py")[6:]
 DRAWS = Plan("book", MATERIALS, 7)
+FLAWS = FlawsConfig()
 OUTLINE = {
     "title": "Lists",
     "sections": [
@@ -42,9 +44,15 @@ OUTLINE = {
 MORE = " ".join(f"The {chr(97 + i % 26) * (2 + i // 26)} is new." for i in range(900)) + "\n"
 
 
-def new_book(slot=0, config=CONFIG, materials=MATERIALS):
+def new_book(slot=0, config=CONFIG, materials=MATERIALS, flaws=FLAWS):
     return Book(
-        slot, materials, lambda part, turn: DRAWS.draw(slot * 32 + part, turn), config, 4_000
+        slot,
+        materials,
+        lambda part, turn: DRAWS.draw(slot * 32 + part, turn),
+        config,
+        4_000,
+        DRAWS.factors,
+        flaws,
     )
 
 
@@ -182,6 +190,13 @@ def test_a_spoilt_section_is_rejected_with_its_reason(sandbox, spoil, reason):
     assert book.judge(answer, sandbox).reason is None
     spoil(answer.content)
     assert book.judge(answer, sandbox).reason == reason
+
+
+def test_what_a_recipe_forbids_is_forbidden_in_books_too(sandbox):
+    book = new_book(flaws=FlawsConfig(banned_openers=("the first of",)))
+    outline = ask(book.question())
+    take([book], [outline], [book.judge(outline, sandbox)])
+    assert book.judge(ask(book.question()), sandbox).reason == "banned_opener"
 
 
 def test_terms_of_later_sections_are_flagged(finished, sandbox):

@@ -1,5 +1,6 @@
 """The plan of prompts: fixed by the seed, evenly spread, open at its end."""
 
+import json
 import time
 import tracemalloc
 from collections import Counter
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.curriculum import load_curriculum
-from pipeline.draws import FACTORS, LEFT_OUT, Plan, word_lists
+from pipeline.draws import FACTORS, LEFT_OUT, Draw, Plan, word_lists
 from pipeline.extracts import Extract
 from pipeline.factors import AUDIENCES, STYLES, TO_COMPLETE, Factors, Level, PlanConfig
 from pipeline.manifest import hash_json
@@ -145,18 +146,18 @@ def test_rows_are_turned_when_they_come_again(shared):
     assert np.mean(alike) < 2
 
 
-def test_a_draw_takes_less_than_50_microseconds_and_keeps_nothing(shared):
-    for slot in range(ROWS):  # the rows are made once
+def test_a_draw_takes_less_than_100_microseconds_and_keeps_nothing(shared):
+    for slot in range(1_000):  # the rows are made once
         shared.draw(slot)
     began = time.process_time()
-    for slot in range(1_000_000, 1_005_000):
+    for slot in range(61 * ROWS, 61 * ROWS + 1_000):
         shared.draw(slot)
-    assert (time.process_time() - began) / 5_000 < 50e-6
+    assert (time.process_time() - began) / 1_000 < 100e-6
     tracemalloc.start()
-    for slot in range(1_000):
+    for slot in range(62 * ROWS, 62 * ROWS + 1_000):
         shared.draw(slot)
     before = tracemalloc.get_traced_memory()[0]
-    for slot in range(1_005_000, 1_010_000):
+    for slot in range(63 * ROWS, 63 * ROWS + 1_000):
         shared.draw(slot)
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
@@ -217,8 +218,9 @@ def test_a_prompt_states_every_choice_with_its_instruction_and_can_be_read_back(
         assert {n: choices[n] for n in CHOICES} == {n: getattr(one, n) for n in CHOICES}
         assert choices["words"] == ", ".join(one.words)
         assert choices.get("topic") == (None if one.topic == LEFT_OUT else extract.topic)
-        audience = next(a for a in AUDIENCES if a.name == one.audience)
-        assert audience.text in user["content"]
+        for name in ("audience", "format", "style", "difficulty"):
+            level = next(x for x in getattr(shared.factors, name) if x.name == choices[name])
+            assert f"{name}: {level.name}. {level.text}\n" in user["content"]
         assert "refusal" in system["content"]
         if one.skill == "primes":
             assert choices["skill"] == "find primes and factors"
@@ -226,6 +228,25 @@ def test_a_prompt_states_every_choice_with_its_instruction_and_can_be_read_back(
         assert ("skill" in choices) == (one.skill is not None)
         seen.add(one.topic)
     assert len(seen) == 2
+
+
+def test_a_logged_draw_makes_its_prompt_again_whatever_was_refused(shared):
+    for slot in range(30):
+        one = shared.draw(slot, slot % 4, slot % 2, refused={1, 2, 3, slot})
+        logged = json.loads(json.dumps(one.record()))
+        again = Draw(**{**logged, "words": tuple(logged["words"])})
+        assert again == one
+        told = (shared.extracts[again.extract], shared.factors, shared.curriculum)
+        assert render_prompt(again, *told) == render_prompt(one, *told)
+
+
+def test_an_instruction_of_a_recipe_s_own_reaches_the_prompt_in_full():
+    long = {"name": "sailor", "instruction": "The reader sails. Take: " + "the sea. " * 200 + "End"}
+    own = Factors.of(PlanConfig(audiences=[long], replace_built_in=True), "lesson")
+    drawn = plan(factors=own)
+    user = render_prompt(drawn.draw(0), drawn.extracts[0], own, None)[1]["content"]
+    assert f"audience: sailor. {long['instruction']}\n" in user
+    assert read_prompt(user)[0]["audience"] == "sailor"
 
 
 def test_shares_are_those_of_the_plan_and_skills_without_a_usable_extract_are_left_out(shared):

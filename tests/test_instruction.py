@@ -8,8 +8,17 @@ import pytest
 from standin_answers import ask, functions_of, open_sandbox, page
 from test_rephrase import PAGE
 
+from pipeline.code_blocks import read_blocks
 from pipeline.draws import Plan
-from pipeline.instruction import CODE_KINDS, PROSE_KINDS, Instruction, kind_of
+from pipeline.extracts import Extract
+from pipeline.instruction import (
+    CODE_KINDS,
+    PROSE_KINDS,
+    Instruction,
+    InstructionConfig,
+    chat,
+    kind_of,
+)
 from pipeline.instruction_checks import restated_share
 from pipeline.question import Question
 from pipeline.rubrics import disclose
@@ -86,6 +95,56 @@ def test_every_second_exchange_says_for_whom_it_is():
         json.dumps(row)
         assert "system" not in TASK.text(content, draw, FUNCTIONS[draw.extract])
     assert roles == [["user", "assistant"], ["system", "user", "assistant"]] * 2
+
+
+# of Mistral's tokenizers, which refuse turns out of order
+TEMPLATE = """{% if messages[0].role == 'system' %}{% set turns = messages[1:] %}{% else %}
+{% set turns = messages %}{% endif %}{% for turn in turns %}
+{% if (turn.role == 'user') != (loop.index0 % 2 == 0) %}
+{{ raise_exception('roles must alternate') }}{% endif %}
+{{ '[INST] ' + turn.content + ' [/INST]' if turn.role == 'user' else turn.content + eos_token }}
+{% endfor %}"""
+
+
+@pytest.mark.slow
+def test_chat_templates_and_data_sets_read_the_messages(tmp_path):
+    """As trl and transformers do: a column `messages` of rows of `role` and `content`."""
+    datasets = pytest.importorskip("datasets", reason="needs the data set library")
+    transformers = pytest.importorskip("transformers", reason="needs `primer[downstream]`")
+    tokenizers = pytest.importorskip("tokenizers")
+    lines = []
+    for slot, kind in enumerate(("explain", "fix", "test")):
+        _, extract, content = one_of(kind)
+        row = TASK.row(content, PLAN.draw(slot), extract)
+        lines.append(json.dumps({"messages": row["metadata"]["messages"]}))
+    (tmp_path / "chat.jsonl").write_text("\n".join(lines))
+    rows = datasets.Dataset.from_json(str(tmp_path / "chat.jsonl"), cache_dir=str(tmp_path))
+    reader = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizers.Tokenizer(tokenizers.models.WordLevel({"?": 0}, "?")),
+        eos_token="</s>",
+        chat_template=TEMPLATE,
+    )
+    for row in rows:
+        shown = reader.apply_chat_template(row["messages"], tokenize=False)
+        asked, answered = (turn["content"] for turn in row["messages"][-2:])
+        assert f"[INST] {asked} [/INST]" in shown
+        assert f"{answered}</s>" in shown
+
+
+def test_code_that_holds_a_fence_is_shown_in_a_longer_one():
+    code = 'def f():\n    """As in\n\n```\nf()\n```\n"""\n    return 1\n'
+    held = Extract("d", "code", "g", None, "f", code)
+    content = {"user": "Why?", "given": "", "assistant": "Because.", "check": ""}
+    user, _ = chat(content, PLAN.draw(0), held)
+    assert [block.code for block in read_blocks(user["content"])] == [code]
+
+
+def test_how_much_is_restated_is_the_recipes_to_say(sandbox):
+    draw, extract, content = one_of("explain")
+    strict = Instruction(config=InstructionConfig(max_restated_share=0))
+    content["user"] = " ".join(content["assistant"].split()[:6])
+    assert TASK.judge(content, draw, extract, sandbox).reason is None
+    assert strict.judge(content, draw, extract, sandbox).reason == "restates_question"
 
 
 def test_a_repaired_function_was_really_broken(sandbox):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.code_blocks import read_blocks
 from pipeline.errors import StageError
 from pipeline.flaws import FlawsConfig
 from pipeline.judge_piece import judge_lesson
@@ -73,6 +74,14 @@ def lesson(*parts):
         (["1. A list:\n\n   ```python\n   if True:\n       print(5)\n   ```\n"], 1, 0, 0, 0),
         (["~~~~py\nprint('```')\n~~~~\n", shown("```\n").replace("```text", "````text")[:-4]
           + "````\n"], 1, 1, 0, 0),
+        (["- ```python\n  print(5)\n  ```\n", "> ```py\n> print(6)\n> ```\n", "Said.\n",
+          "> 1. ```pycon\n>    >>> 3\n>    3\n>    ```\n"], 3, 1, 0, 0),
+        (["> ```python\n> x = 1\n\nThe quotation ended, and the block with it.\n",
+          python("assert x == 1\n")], 2, 0, 0, 0),
+        ([python(">>> (x for x in [])\n<generator object <genexpr> at 0x109207e60>\n"
+                 ">>> for i in range(3): print(i, end=' ')\n0 1 2\n")], 1, 2, 0, 0),
+        ([python("help(len)\nexit()\n1 / 0\n")], 1, 0, 0, 0),
+        ([shown("print(1)\n", "pycon")], 1, 0, 0, 0),  # no session: it has no prompt
     ],
 )  # fmt: skip
 def test_a_good_lesson_is_accepted_and_its_code_was_executed(
@@ -99,6 +108,16 @@ def test_a_good_lesson_is_accepted_and_its_code_was_executed(
          "output_not_repeatable", "printed"),
         ([python(QUIET), python("print(double(4))\n"), shown("9\n")], "output_differs", "'8'"),
         ([python(">>> 2 + 2\n5\n")], "output_differs", "Expected: 5 Got: 4"),
+        ([python(">>> 2 + 2  # doctest: +SKIP\n5\n")], "output_differs", "Expected: 5 Got: 4"),
+        ([python(">>> import os\n>>> os._exit(0)\n>>> 2 + 2\n5\n")], "code_failed", "ends the"),
+        ([python(">>> 1 / 0\n5\n")], "output_differs", "raised: ZeroDivisionError: division"),
+        ([python("print(hex(3735928559))\n"), shown("0xdeadbee0\n")], "output_differs", "0xdead"),
+        ([shown("1 / 0\n", "pycon")], "code_failed", "ZeroDivisionError"),
+        ([python("x = 1\nraise SystemExit\n"), python("print(x)\n1 / 0\n")], "code_failed",
+         "the code before it ends the program"),
+        (["- ```python\n  1 / 0\n  ```\n"], "code_failed", "ZeroDivisionError"),
+        (["> ```python\n> 1 / 0\n> ```\n"], "code_failed", "ZeroDivisionError"),
+        (["Cut off:\n\n  ```python\n  1 +\n"], "code_failed", "SyntaxError"),
         ([python("print(2 * 3)  # 7\n")], "comment_differs", "line 1 is said to be '7'"),
         ([python("print(2 * 3)\nprint(3)  # prints 30\n")], "comment_differs", "line 2"),
         ([python(QUIET + "double(2)  # -> 5\n")], "comment_differs", "line 3 is said to be '5'"),
@@ -118,6 +137,16 @@ def test_a_lesson_with_a_flaw_is_rejected_with_reason_and_evidence(
     judged = judge_lesson(lesson(*parts), sandbox)
     assert judged.reason == reason
     assert evidence in judged.evidence
+
+
+def test_the_title_of_a_block_of_tildes_may_hold_backticks():
+    (block,) = read_blocks("~~~python `a title`\nprint(5)\n~~~\n")
+    assert (block.kind, block.code) == ("python", "print(5)\n")
+
+
+def test_a_number_too_long_to_write_is_compared_with_nothing(sandbox):
+    code = python(f"print(1)  # 0x{'f' * 5_000}\n")
+    assert judge_lesson(lesson(code), sandbox).reason in (None, "comment_differs")
 
 
 def test_a_stub_is_too_short_and_not_executed(sandbox):

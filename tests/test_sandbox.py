@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -100,6 +101,19 @@ def test_threads_run_side_by_side_each_with_its_own_helper(sandbox):
     assert 1 < len(sandbox._idle) <= 2 * os.cpu_count()
 
 
+def test_bytes_that_are_no_text_are_counted_as_they_were_written(sandbox):
+    done = sandbox.run("import os\nos.write(1, b'\\xff' * 15_000)")
+    assert (done.stdout, done.stopped_by) == ("\ufffd" * 15_000, None)
+
+
+def test_without_a_place_for_output_the_stage_stops_and_later_runs_are_right(sandbox, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", "/no/such/folder")
+        with pytest.raises(StageError, match="no place for code and output"):
+            sandbox.run("print(1)")
+    assert sandbox.run("print(2)").stdout == "2\n"
+
+
 def test_a_lost_helper_is_replaced_and_the_code_runs_again(sandbox):
     helper = sandbox._idle[-1]
     os.kill(helper._process.pid, signal.SIGKILL)
@@ -167,7 +181,7 @@ def test_without_namespaces_code_is_refused_unless_the_recipe_takes_the_risk(mon
     with pytest.raises(StageError, match=r"gives no namespaces.*sandbox\.allow_unprotected"):
         Sandbox("test", LIMITS)
     risky = Sandbox(
-        "test", LIMITS.model_copy(update={"allow_unprotected": True, "wall_seconds": 2})
+        "test", LIMITS.model_copy(update={"allow_unprotected": True, "wall_seconds": 0.7})
     )
     assert "NO isolation from network and files" in risky.protection
     assert risky.run("print(1)").stdout == "1\n"
@@ -205,6 +219,7 @@ box = Sandbox('test', SandboxConfig(cpu_seconds=2, memory_mib=128, processes=16)
 print(*box.protection, sep='\\n')
 for code in ("import os\\nwhile True: os.fork()", "open('/usr/planted', 'w')",
              "import os\\nos.kill(1, 9)\\nprint(os.getpid())", "bytearray(10**9)",
+             "import os\\nos.killpg(0, 10)",
              "import os, time\\nfor _ in range(9):\\n    if os.fork() == 0:\\n        break\\n"
              "x = b'x' * (30 * 2**20)\\ntime.sleep(9)"):
     done = box.run(code)
@@ -236,5 +251,5 @@ def test_a_plain_user_has_the_same_walls():
     if "gives no namespaces" in done.stderr:
         pytest.skip(done.stderr.splitlines()[-1])
     told = ("own network, mount, process", "together: 128 MiB", "BlockingIOError", "MemoryError",
-            "Read-only file system", "limit of memory", "message 2\n")  # fmt: skip
+            "Read-only file system", "limit of memory", "message 2\n", "exit code -10")  # fmt: skip
     assert [words for words in told if words not in done.stdout] == [], done.stderr + done.stdout
