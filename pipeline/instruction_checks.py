@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.judge_piece import Judged, judge_lesson, without_body
 from pipeline.parsing import parse
-from pipeline.proven_tests import prove
+from pipeline.proven_tests import UNPARSABLE, prove
 from pipeline.sandbox import Sandbox
 
 _CODE = re.compile(r"^```python\n(.*?)^```[ \t]*$", re.M | re.S)
@@ -73,13 +73,14 @@ def _judge_pass_and_fail(good: str, bad: str | None, checks: str, sandbox: Sandb
         return Judged("no_tests", f"no assertion in {checks[:180]!r}", 0)
     if bad is None or not _parses(bad):
         return Judged("given_does_not_parse", repr(bad)[:200], 0)
-    if not _parses(checks):
-        return Judged("code_failed", "its assertions do not parse", 0)
     return _prove(good, bad, checks, sandbox)
 
 
 def _prove(good: str, bad: str, checks: str, sandbox: Sandbox) -> Judged:
-    proven, turned = prove(checks), prove(checks, turned=True)
+    try:
+        proven, turned = prove(checks), prove(checks, turned=True)
+    except UNPARSABLE:
+        return Judged("code_failed", "its assertions do not parse", 0)
     tested = proven.run(good, sandbox)
     if not tested.done.ok:
         return Judged("code_failed", _last_line(tested.done.stderr), 1)

@@ -29,7 +29,7 @@ class SynthesizeConfig(Section):
     book: BookConfig = Field(BookConfig(), description="Whole books, section by section.")
     rephrase: RephraseConfig = Field(RephraseConfig(), description="Which pages are rewritten.")
     instruction: InstructionConfig = Field(
-        InstructionConfig(), description="What an answer may not be."
+        InstructionConfig(), description="Which answers of pairs are refused."
     )
     plan: PlanConfig = Field(PlanConfig(), description="Of what the prompts are made.")
     flaws: FlawsConfig = Field(FlawsConfig(), description="What a lesson's text may not be.")
