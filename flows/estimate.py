@@ -124,10 +124,13 @@ def _books(recipe: Recipe, ground: Ground, extract: Extract) -> Iterator[Estimat
     plan = ground.plan("book", materials)
     outline = _tokens(outline_messages(plan.draw(0), plan.factors, materials, book))
     section = outline // len(materials) + _tokens(({"content": extract.text},)) + _GLOSSARY_TOKENS
-    for what, n, prompt in (
-        ("outlines", book.books, outline), ("sections", book.books * book.max_sections, section)
-    ):  # fmt: skip
-        yield Estimate("synthesize", what, n, n * most_drafts, prompt, tokens, recipe.teacher)
+    shelves = config.max_extracts // book.min_sections  # each may be refused before one is not
+    for what, n, more, prompt in (
+        ("outlines", book.books, shelves * _REPAIRED, outline),
+        ("sections", book.books * book.max_sections, 0, section),
+    ):
+        most = n * most_drafts + more
+        yield Estimate("synthesize", what, n, most, prompt, tokens, recipe.teacher)
 
 
 def _tokens(messages: tuple[dict[str, str], ...]) -> int:

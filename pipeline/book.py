@@ -39,7 +39,8 @@ from pipeline.draws import Draw
 from pipeline.extracts import Extract
 from pipeline.factors import Factors
 from pipeline.flaws import FlawsConfig
-from pipeline.judge_piece import Judged, judge_lesson
+from pipeline.judge_piece import judge_lesson
+from pipeline.judged import NOTHING_TO_TEACH, Judged
 from pipeline.question import Answer, Question
 from pipeline.sandbox import Sandbox
 
@@ -132,7 +133,7 @@ class Book:
         if content is None:
             return Judged(answer.problem, (answer.raw or "")[:200], 0)
         if content["refusal"]:
-            return Judged("nothing_to_teach", content["refusal"], 0)
+            return Judged(NOTHING_TO_TEACH, content["refusal"], 0)
         if self.outline is not None:
             prompt = "\n".join(message["content"] for message in self.question().messages)
             flaw = flaw_of_section(
@@ -168,12 +169,22 @@ class Book:
     def _again(self, reason: str, evidence: str) -> None:
         """Draw anew, or end the book where its drafts are used up."""
         self._attempt, self._rejected = self._attempt + 1, reason
-        if self._attempt <= self.config.max_redraws:
+        hopeless = reason == NOTHING_TO_TEACH and self.outline is None  # so are its materials
+        if self._attempt <= self.config.max_redraws and not hopeless:
             return
         self.ended_by = (reason, evidence)
         planned = len(self.outline.sections) if self.outline else 0
         fewest = max(self.config.min_sections, self.config.min_standing_share * planned)
         self.state = "kept" if planned and len(self.written) >= fewest else "dropped"
+
+    @property
+    def has_nothing_to_teach(self) -> bool:
+        """Whether the writer found nothing in its materials to make an outline of."""
+        return (
+            self.outline is None
+            and self.ended_by is not None
+            and (self.ended_by[0] == NOTHING_TO_TEACH)
+        )
 
     def drop(self, reason: str, evidence: str) -> None:
         """Give up a book that was finished: a near copy as a whole, say, or of too low a score."""

@@ -30,20 +30,27 @@ _PARTS = 32  # of a book at most, the outline among them: each has a draw of its
 def write_books(
     desk: Desk, plan: Plan, extracts: Sequence[Extract], config: BookConfig, slots_at_once: int
 ) -> None:
-    """Write the planned books, each on the next of the shelves of materials."""
+    """Write the planned books, each on the next of the shelves of materials.
+
+    Where the writer finds nothing to teach in a shelf, one that was not tried yet has its turn.
+    """
     flaws = desk.place.section(SynthesizeConfig).flaws
     shelves = gather_materials(extracts, config.min_sections, config.max_sections, desk.place.seed)
-    for first in range(0, config.books if shelves else 0, slots_at_once):
+    most = max(config.books, len(shelves)) if shelves else 0
+    slot, wanted = 0, config.books
+    while wanted and slot < most:
         books = [
             Book(
-                slot, shelves[slot % len(shelves)], partial(_draw, plan, slot), config,
+                one, shelves[one % len(shelves)], partial(_draw, plan, one), config,
                 desk.max_answer_tokens, plan.factors, flaws,
             )
-            for slot in range(first, min(first + slots_at_once, config.books))
+            for one in range(slot, min(slot + wanted, slot + slots_at_once, most))
         ]  # fmt: skip
         while questions := next_questions(books):
             _round(desk, books, questions)
         _settle(desk, books)
+        slot += len(books)
+        wanted -= sum(not book.has_nothing_to_teach for book in books)
 
 
 def _draw(plan: Plan, slot: int, part: int, attempt: int) -> Draw:

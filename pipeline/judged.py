@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+NOTHING_TO_TEACH = "nothing_to_teach"  # the writer's own refusal, which speaks of its material
+
 
 class Judged(NamedTuple):
     """`reason` is None for an accepted piece.

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pipeline.draws import Draw, Plan
 from pipeline.extracts import Extract
 from pipeline.gate import Gate, Weighed
-from pipeline.judge_piece import Judged
+from pipeline.judged import NOTHING_TO_TEACH, Judged
 from pipeline.piece import make_row
 from pipeline.question import Answer, Question
 from pipeline.sandbox import Sandbox
@@ -29,7 +29,6 @@ from pipeline.task import Task
 from pipeline.teacher import Teacher
 from pipeline.verdicts import Verdicts
 
-NOTHING_TO_TEACH = "nothing_to_teach"
 _log = logging.getLogger(__name__)
 
 

@@ -278,6 +278,23 @@ def test_the_forest_and_the_rubric_turn_pieces_away(tmp_path):
         assert 0 <= said["expected_score"] <= 5
 
 
+@pytest.mark.usefixtures("sandbox")
+def test_a_shelf_with_nothing_to_teach_gives_its_turn_to_the_next(tmp_path):
+    silent = "\n\n".join(f"def f{i}(x):\n    y = x\n    z = y\n    return None" for i in range(4))
+    rows = [document(silent, f"{name}.py") for name in ("a", "b", "c")] + kept()[:2]
+    config = SMALL.model_copy(
+        update={"textbooks": 0, "exercises": 0, "book": BookConfig(books=1), "max_extracts": 500}
+    )
+    made = write(tmp_path / "run", rows, config)
+    assert made.facts["accepted"]["book"] == 1
+    refused = [row["prompt_id"] for row in read_rows([made.file("rejects.parquet")])
+               if row["reason"] == "nothing_to_teach"]  # fmt: skip
+    assert refused
+    assert {json.loads(row["metadata"])["grounded_in"][0] for row in accepted(made)} <= {
+        row["doc_id"] for row in kept()[:2]
+    }
+
+
 CHILD = """
 import sys
 from pathlib import Path
