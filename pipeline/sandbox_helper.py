@@ -184,6 +184,8 @@ def _start(limits: Limits, number: int, files: list[int], report: int) -> Never:
 
 def _prepare(limits: Limits, number: int, files: list[int]) -> Never:
     """In the process of the code: its files, no others, no rights; then out to run it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # both are ignored where `nohup` or `&` began it
     source = b""
     while part := os.pread(files[0], 1 << 20, len(source)):
         source += part

@@ -1,10 +1,12 @@
 """What the tests of single stages share: a bench that puts real sealed inputs before a stage."""
 
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import made_once
 import pytest
 
 from pipeline.config import Section
@@ -13,7 +15,20 @@ from pipeline.records import DOCUMENT, make_doc_id, write_table
 from pipeline.stage import Outcome, Sealed, Stage, Workplace
 from pipeline.step import make_plan, run_step
 
+# A shell's background jobs ignore it, and so would the programs that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        made_once.begin()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        made_once.end()
 
 
 @dataclass(frozen=True)

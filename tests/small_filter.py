@@ -1,12 +1,10 @@
-"""One small trained filter for the tests of the commands that use one, made once a process."""
+"""One small trained filter for the tests of the commands that use one, made once."""
 
-import atexit
 import functools
-import shutil
-import tempfile
 from pathlib import Path
 
 from filter_material import put
+from made_once import made_once
 
 from conftest import Bench
 from pipeline.filter_config import TrainFilterConfig
@@ -18,9 +16,10 @@ SMALL = TrainFilterConfig(trees=20, corpus_sample=200, folds=2, workers=1)
 @functools.cache
 def small_filter() -> Path:
     """The directory of a run that has only a filter."""
-    folder = Path(tempfile.mkdtemp(prefix="small-filter-"))
-    atexit.register(shutil.rmtree, folder)
+    return made_once("small-filter", _make) / "run"
+
+
+def _make(folder: Path) -> None:
     bench = Bench(folder / "run")
     put(bench)
     bench.make(STAGE, SMALL)
-    return folder / "run"

@@ -4,14 +4,13 @@ Only the documents and what earlier stages say of them are made by hand; the tok
 the validation set and `handoff.json` come from the real stages 8 and 10, built once a session.
 """
 
-import atexit
 import functools
 import shutil
 import sysconfig
-import tempfile
 from pathlib import Path
 
 import torch
+from made_once import made_once
 
 from conftest import Bench, document
 from downstream.checkpoint import save_model
@@ -84,12 +83,13 @@ def _put(bench):
 
 @functools.cache
 def _sealed_once():
-    folder = Path(tempfile.mkdtemp(prefix="small-handoff-"))
-    atexit.register(shutil.rmtree, folder)
+    return made_once("small-handoff", _make) / "run"
+
+
+def _make(folder):
     bench = Bench(folder / "run")
     _put(bench)
     bench.make(HANDOFF, *SECTIONS)
-    return bench.run
 
 
 def put_handoff(bench):

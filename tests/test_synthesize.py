@@ -266,7 +266,9 @@ def test_every_task_is_written_and_carries_what_it_is_grounded_in(tmp_path):
 def test_the_forest_and_the_rubric_turn_pieces_away(tmp_path):
     model = small_filter() / "04-train-filter"
     gate = GateConfig(min_expected_score=0, min_rubric_score=4)
-    strict = SMALL.model_copy(update={"gate": gate, "max_extracts": 5_000, "exercises": 2})
+    strict = SMALL.model_copy(
+        update={"gate": gate, "max_extracts": 5_000, "exercises": 2, "textbooks": 4}
+    )
     made = write(tmp_path / "run", kept(), strict, HELD_OUT, model=model)
     rejects = list(read_rows([made.file("rejects.parquet")]))
     weak = [r for r in rejects if r["reason"] == "low_rubric_score"]
