@@ -1,14 +1,18 @@
+import gzip
 import os
 import shutil
-from collections import Counter
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline import ingest as module
+from conftest import Sections
 from pipeline.errors import InputError
-from pipeline.ingest import STAGE, IngestConfig, SourceConfig
+from pipeline.ingest import STAGE, IngestConfig
+from pipeline.read_record import Unusable
+from pipeline.read_text import docstring
 from pipeline.records import DOCUMENT, read_rows
+from pipeline.sources import SourceConfig
 
 ODD_FILES = {
     "good.py": b'"""Adds."""\n\ndef add(a, b):\n    return a + b\n',
@@ -85,13 +89,17 @@ def test_ids_do_not_depend_on_where_the_tree_lies(bench, tree, tmp_path):
     assert first.manifest.outputs_sha256 == second.manifest.outputs_sha256
 
 
-def test_the_shards_hold_the_same_documents_however_many(bench, tree, tmp_path):
+def test_the_documents_and_their_order_do_not_depend_on_shards_or_workers(bench, tree, tmp_path):
     ids = []
-    for tasks in (1, 3, 7):
+    for tasks, workers in ((1, 1), (3, 2), (17, 1)):
         bench.run = tmp_path / str(tasks)
-        sealed = bench.make(STAGE, config(tree).model_copy(update={"tasks": tasks}))
-        ids.append(Counter(d["doc_id"] for d in read_rows(sealed.files("documents/*.parquet"))))
+        how = {"tasks": tasks, "workers": workers}
+        sealed = bench.make(STAGE, config(tree).model_copy(update=how))
+        documents = sealed.files("documents/*.parquet")
+        assert len(documents) == tasks
+        ids.append([d["doc_id"] for d in read_rows(documents)])
     assert ids[0] == ids[1] == ids[2]
+    assert len(ids[0]) == 4
 
 
 def test_docstrings_are_read_as_prose(bench, tree):
@@ -105,11 +113,9 @@ def test_docstrings_are_read_as_prose(bench, tree):
     "text",
     ["def f():\n    'inner'\n", "x = 1\n'late'\n", "b'bytes'\n", "import this\n"],
 )
-def test_what_is_no_module_docstring_is_not_taken_for_one(tmp_path, text):
-    path = tmp_path / "a.py"
-    path.write_text(text)
-    with pytest.raises(module.Unusable, match="no_docstring"):
-        module.read_docstring(path, 1_000)
+def test_what_is_no_module_docstring_is_not_taken_for_one(text):
+    with pytest.raises(Unusable, match="no_docstring"):
+        docstring(text)
 
 
 def test_the_standard_library_reads_whole(bench):
@@ -134,3 +140,39 @@ def test_a_missing_or_empty_source_names_itself(bench, tree, address, include):
     source = SourceConfig(name="here", address=str(tree / address), kind="code", include=include)
     with pytest.raises(InputError, match=r"ingest: source 'here'.*; correct ingest\.sources"):
         bench.make(STAGE, IngestConfig(sources=(source,)))
+
+
+def test_sources_of_all_kinds_add_up_in_one_order(bench, tree, tmp_path):
+    lines = [b'{"body": "text %d", "at": "https://example.org/%d"}' % (i, i) for i in range(500)]
+    lines[100:102] = [b"{", b'{"body": null}']
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(b"\n".join(lines))[:-30])
+    pq.write_table(pa.table({"text": ["one", " ", "two"]}), tmp_path / "b.parquet")
+    fields = {"text": "body", "url_or_path": "at"}
+    sources = (
+        SourceConfig(name="lines", address=f"{tmp_path}/a.jsonl.gz", kind="web", fields=fields),
+        *config(tree).sources,
+        SourceConfig(name="rows", address=f"{tmp_path}/b.parquet", kind="web"),
+    )
+    orders = []
+    for tasks in (1, 4):
+        bench.run = tmp_path / f"run-{tasks}"
+        given = IngestConfig(sources=sources, max_document_bytes=1_000, tasks=tasks)
+        sealed = bench.make(STAGE, given)
+        rejects = list(read_rows([sealed.file("rejects.parquet")]))
+        documents = list(read_rows(sealed.files("documents/*.parquet")))
+        orders.append(([d["doc_id"] for d in documents], rejects))
+        ledger = sealed.ledger
+        assert ledger.unit == "records"
+        assert ledger.rows_in == len(documents) + len(rejects)
+        assert ledger.dropped == {"empty": 3}
+        assert {"bad_json": 1, "no_text": 1, "truncated": 1}.items() <= ledger.failed.items()
+        assert sealed.facts["files_by_source"] == {"lines": 1, "tree": 10, "rows": 1}
+    assert orders[0] == orders[1]
+    assert len(set(orders[0][0])) == len(orders[0][0]) > 300
+
+
+def test_a_mistake_in_the_mapping_is_found_in_the_plan(tmp_path):
+    pq.write_table(pa.table({"text": ["one"]}), tmp_path / "b.parquet")
+    source = SourceConfig(name="rows", address=str(tmp_path), kind="web", fields={"text": "body"})
+    with pytest.raises(InputError, match="has no column 'body'"):
+        STAGE.hash_inputs(Sections({IngestConfig: IngestConfig(sources=(source,))}))
