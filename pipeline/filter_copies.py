@@ -1,0 +1,65 @@
+"""Pass 3 of clean: the documents that no rule dropped, without those that have a copy elsewhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.clean_examples import ExampleConfig, Examples
+from pipeline.clean_rules import EXACT_COPY, NEAR_COPY, Verdict
+from pipeline.clean_shard import SIZES, split
+from pipeline.ledger import Ledger
+from pipeline.records import DOCUMENT, DROPPED, read_batches
+from pipeline.waterfall import Flow
+
+
+@dataclass(frozen=True)
+class FilterShard:
+    """One rank's work: what pass 1 let stand, by the rows of `copied`, into `documents`."""
+
+    scratch: Path
+    documents: Path
+    examples: ExampleConfig
+
+    def __call__(self, rank: int, world_size: int) -> Ledger:
+        name, rows_in, kept = f"{rank:05}.parquet", 0, 0
+        copied = pq.read_table(self.scratch / "copied" / name)
+        flow, examples = Flow(), Examples(self.examples)
+        dropped = self.scratch / "left_out" / name
+        for path in (dropped, self.documents / name):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            pq.ParquetWriter(self.documents / name, DOCUMENT, compression="zstd") as passed,
+            pq.ParquetWriter(dropped, DROPPED, compression="zstd") as rejected,
+        ):
+            for batch in read_batches([self.scratch / "standing" / name]):
+                rest, gone, out = split(batch, list(_verdicts(batch["doc_id"], copied)))
+                flow.leave(rest)
+                flow.take(out)
+                examples.add(out, gone)
+                rejected.write_batch(out)
+                passed.write_batch(rest.drop_columns([column.name for column in SIZES]))
+                rows_in, kept = rows_in + len(batch), kept + len(rest)
+        examples.write(self.scratch / "examples" / f"copies-{name}")
+        (self.scratch / "flows" / f"copies-{rank:05}.json").write_text(json.dumps(flow.as_json()))
+        return Ledger("documents", rows_in, kept, {"copies": rows_in - kept})
+
+
+def _verdicts(ids: pa.Array, copied: pa.Table) -> Iterable[Verdict | None]:
+    """For each document the row of `copied` that speaks of it."""
+    places = pc.index_in(ids, value_set=copied["doc_id"].combine_chunks())
+    rows = copied.select(["survivor", "similarity", "kind"]).to_pylist()
+    for place in places.to_pylist():
+        if place is None:
+            yield None
+        elif rows[place]["kind"] == "exact":
+            yield Verdict(EXACT_COPY, f"of {rows[place]['survivor']}")
+        else:
+            alike = f"of {rows[place]['survivor']}, similarity {rows[place]['similarity']:.2f}"
+            yield Verdict(NEAR_COPY, alike)
