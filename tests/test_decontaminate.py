@@ -1,92 +1,24 @@
-"""Stage 7: what shares a benchmark's words is found however it is dressed, and nothing else is."""
+"""Stage 7: what leaks is taken out with its evidence, plants are found, files judged."""
 
 import csv
 import gzip
 import json
-import re
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from conftest import SHARED_DATA, document
+from conftest import document
+from pipeline.arms import ARMS
 from pipeline.benchmark_items import BenchmarkConfig, read_items
-from pipeline.decontaminate import ARMS, STAGE, DecontaminateConfig, make_index
+from pipeline.decontaminate import STAGE, DecontaminateConfig
 from pipeline.errors import InputError, StageError
+from pipeline.leak_folding import fold_words
+from pipeline.leak_plants import DRESSES, PlantedConfig
 from pipeline.records import DOCUMENT, read_rows, write_table
 
-CONFIG = DecontaminateConfig()
 ITEM = " ".join(f"term{i}" for i in range(20))  # a long item: 20 words, 8 runs of 13
 QUESTION = "How many eggs does the grey goose lay on a working day in winter or in spring?"
-BENCHMARKS = SHARED_DATA / "benchmarks"
-
-WORD = st.text("abcdefgxyzABCéßñжя名7", min_size=1, max_size=6)
-WORDS = st.lists(WORD, min_size=13, max_size=13)
-SEPARATOR = st.sampled_from([" ", "  \n", ", ", "! ", "\t—\t", "_ ", " **", "' (", "...", "\u2028"])
-PROSE = st.lists(st.text("uvw .\n", max_size=12), max_size=8).map(" ".join)
-
-
-def words_of(text):
-    """Another reading than the stage's: fold, then let only letters and digits stand."""
-    return "".join(c if c.isalnum() else " " for c in text.casefold()).split()
-
-
-def find(items, text, config=CONFIG):
-    return make_index([("b", str(i), item) for i, item in enumerate(items)], config).find(text)
-
-
-def dress(words, data):
-    """The words in a case of their own, with punctuation of all sorts between them."""
-    cases = (str, str.upper, str.title, str.swapcase)
-    shown = [data.draw(st.sampled_from(cases))(word) for word in words]
-    return "".join(word + data.draw(SEPARATOR) for word in shown)
-
-
-@given(WORDS, st.lists(WORD, max_size=5), PROSE, PROSE, st.data())
-@settings(deadline=None)
-def test_thirteen_words_are_found_wherever_and_however_they_stand(words, rest, before, after, data):
-    item = " ".join([*rest, *words])
-    text = f"{before} {dress(words, data)} {after}"
-    benchmark, name, evidence = find([item], text)
-    assert (benchmark, name) == ("b", "0")
-    assert len(evidence.split()) == 13
-    assert f" {evidence} " in f" {' '.join(words_of(item))} "
-    assert f" {evidence} " in f" {' '.join(words_of(text))} "
-
-
-@given(st.integers(0, 7), st.integers(1, 12), PROSE)
-def test_twelve_words_of_a_long_item_are_no_hit(start, shared, around):
-    words = ITEM.split()[start : start + 13]
-    part = " ".join(words[:shared])
-    assert find([ITEM], f"{around} {part} {around}") is None
-    assert find([ITEM], f"{around} {' '.join(words)} {around}") is not None
-
-
-def test_thirteen_words_that_are_no_run_are_no_hit():
-    words = ITEM.split()
-    assert find([ITEM], " ".join([*words[:12], "between", *words[12:]])) is None
-    assert find([ITEM], " ".join(reversed(words))) is None
-
-
-@pytest.mark.parametrize("count", range(8, 13))
-def test_a_short_item_is_found_whole_and_only_whole(count):
-    words = ITEM.split()[:count]
-    assert find([" ".join(words)], f"So, {'-'.join(words)}?") == ("b", "0", " ".join(words))
-    assert find([" ".join(words)], " ".join(words[1:])) is None
-    assert find([" ".join(words)], " ".join(words[:-1])) is None
-
-
-def test_items_below_eight_words_are_not_searched_for():
-    item = " ".join(ITEM.split()[:7])
-    assert find([item], ITEM) is None
-    assert find([item], ITEM, CONFIG.model_copy(update={"min_item_words": 5})) is not None
-
-
-def test_a_run_that_two_items_share_is_told_of_the_first_and_other_lengths_are_kept():
-    long, short = (" ".join(ITEM.split()[:n]) for n in (13, 9))
-    assert find([long, ITEM], ITEM)[1] == "0"
-    assert find([long, short], short + " and no more")[1] == "1"
-    assert find([long, short], "x " + long)[2] == short  # at one place the shorter run first
 
 
 def put(bench, clean, kept=(), textbooks=()):
@@ -124,9 +56,11 @@ def test_no_arm_holds_a_hit_and_every_hit_has_its_evidence(bench, tmp_path):
     assert set(hits) == {row["doc_id"] for row in (*leaked, lesson)}
     for row in (*leaked, lesson):
         hit = hits[row["doc_id"]]
-        item = (QUESTION, ITEM)[int(hit["item"].split(":")[0])]
-        assert hit["evidence"] in " ".join(words_of(row["text"]))
-        assert hit["evidence"] in " ".join(words_of(item))
+        item = (QUESTION, ITEM)[int(hit["item"])]
+        assert hit["evidence"] in " ".join(fold_words(row["text"]))
+        assert hit["evidence"] in " ".join(fold_words(hit["document_text"]))
+        assert hit["evidence"] in " ".join(fold_words(item))
+        assert (hit["item_text"], hit["kind"], hit["score"]) == (item, "whole", 1)
     arms = {a: list(read_rows(sealed.files(f"arms/{a}/*.parquet"))) for a in ARMS}
     assert not any(row["doc_id"] in hits for rows in arms.values() for row in rows)
     assert sorted(r["url_or_path"] for r in arms["raw"]) == [f"{i}.md" for i in range(6)]
@@ -135,6 +69,8 @@ def test_no_arm_holds_a_hit_and_every_hit_has_its_evidence(bench, tmp_path):
     assert sealed.facts["hits"] == {"small": 3}
     (told,) = json.loads(sealed.file("benchmarks.json").read_text())
     assert (told["texts"], told["documents_removed"]) == (2, 3)
+    assert (told["items"], told["items_leaked"], told["items_leaked_share"]) == (2, 2, 1)
+    assert json.loads(sealed.file("planted.json").read_text()) is None
 
 
 def test_planted_documents_are_found_counted_and_taken_out(bench, tmp_path):
@@ -192,6 +128,7 @@ PACKED[20] ^= 255  # in the middle of what is deflated
         ("a.jsonl.gz", "not packed", "cannot be read"),
         ("a.jsonl.gz", bytes(PACKED[:30]), "cannot be read"),
         ("a.jsonl.gz", bytes(PACKED), "cannot be read"),
+        ("a.parquet", "PAR1", "cannot be read"),
         ("a.csv", "id,prompt\n1,x,more\n", r"its fields are \['None', 'id', 'prompt'\]"),
         ("a.csv", "question\n" + "x" * 200_000, "cannot be read.*field larger"),
     ],
@@ -221,30 +158,40 @@ def test_every_form_of_file_gives_the_same_items(tmp_path):
     table = (tmp_path / "a.csv").read_bytes()
     forms = {"a.jsonl": lines.encode(), "b.csv": table}
     forms |= {f"{name}.gz": gzip.compress(content) for name, content in forms.items()}
+    pq.write_table(pa.table({"question": texts}), tmp_path / "c.parquet")
+    forms["c.parquet"] = (tmp_path / "c.parquet").read_bytes()
     forms["bom.jsonl"] = b"\xef\xbb\xbf" + lines.encode()
     for name, content in forms.items():
         found = read_items(benchmark(tmp_path, content, name))
-        assert found == [(f"{i}:question", text) for i, text in enumerate(texts)], name
+        assert [item.name for item in found] == ["0", "1", "2"], name
+        assert [item.alone for item in found] == [(("question", text),) for text in texts], name
 
 
-REAL = {
-    "HumanEval.jsonl.gz": "prompt", "mbpp.jsonl.gz": "text", "mmlu_redux.jsonl.gz": "question",
-    "TruthfulQA.csv.gz": "Question", "gsm8k_test.jsonl.gz": "question",
-}  # fmt: skip
+def test_the_recall_is_measured_where_the_recipe_asks_for_it(bench, tmp_path):
+    pages = [document(f"Page {i}.\n" + "It rained.\n" * 20, f"{i}.md") for i in range(3)]
+    put(bench, pages)
+    rows = "\n".join(json.dumps({"question": text}) for text in (QUESTION, ITEM, "Too short."))
+    planted = PlantedConfig(min_page_chars=100)
+    sealed = bench.make(STAGE, config(benchmark(tmp_path, rows), planted=planted))
+    told = json.loads(sealed.file("planted.json").read_text())
+    rows = {row["dress"]: row for row in told["by_dress"]}
+    assert set(rows) == {*DRESSES, "embedded"}
+    for row in rows.values():  # what is too short is not searched for, and counts as missed
+        assert (row["planted"], row["searched"], row["found"]) == (3, 2, 2)
+        assert 0 < row["low"] < row["recall"] == 2 / 3 < row["high"] < 1
+    assert told["pages"] == 3
+    assert sealed.facts["recall_by_dress"] == dict.fromkeys(rows, 2 / 3)
+    assert sealed.ledger.dropped == {"contaminated": 0}
 
 
-@pytest.mark.parametrize("name", sorted(REAL))
-def test_real_benchmarks_planted_into_prose_are_found(name):
-    if not (BENCHMARKS / name).exists():
-        pytest.skip(f"{BENCHMARKS / name} is absent: the shared test data is not beside us")
-    real = BenchmarkConfig(name="real", path=str(BENCHMARKS / name), fields=(REAL[name],))
-    items = read_items(real)
-    index = make_index([("real", *item) for item in items], CONFIG)
-    long_enough = [item for item in items if len(words_of(item[1])) >= CONFIG.min_item_words]
-    assert len(long_enough) > 100
-    for _, text in long_enough[::7]:
-        dressed = re.sub(r"\s+", "\n\n> ", text.upper())
-        assert index.find(f"Once upon a time.\n\n> {dressed}\n\nThe end.") is not None
-    assert (
-        index.find("Once upon a time there was a queen who sat at a window, and it snowed.") is None
-    )
+def test_shards_and_workers_change_nothing(bench, tmp_path):
+    texts = [f"Page {i}. {QUESTION if i % 3 == 0 else 'Plain.'}" for i in range(12)]
+    put(bench, [document(text, f"{i}.md") for i, text in enumerate(texts)])
+    leak = benchmark(tmp_path, json.dumps({"question": QUESTION}))
+    found = []
+    for workers in (1, 2):
+        given = config(leak, planted_sources=()).model_copy(update={"workers": workers})
+        sealed = bench.make(STAGE, given)
+        found.append(sorted(row["doc_id"] for row in read_rows([sealed.file("hits.parquet")])))
+    assert found[0] == found[1]
+    assert len(found[0]) == 4
