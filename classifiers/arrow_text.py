@@ -2,20 +2,49 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from numba import njit
+from numba import config, njit
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
     """numba's machine code for this function, kept on disk, and free of Python's lock."""
+    if "NUMBA_CACHE_DIR" not in os.environ:
+        config.CACHE_DIR = _cache_of(Path(function.__code__.co_filename).parent)
     return cast(F, njit(cache=True, nogil=True)(function))
+
+
+@cache
+def _cache_of(directory: Path) -> str:
+    """Where the code of a directory's loops is kept; numba's own choice ("") if nowhere else.
+
+    numba looks at the file of a function alone, and would go on with old code of what that file
+    imports (its documentation, "Limitations" of caching). So the place is named by the content of
+    every file with compiled loops that may be imported.
+    """
+    digest = hashlib.sha256()
+    for folder in sorted({Path(__file__).parent, directory}):
+        for path in sorted(folder.glob("*.py")):
+            source = path.read_bytes()
+            if b"arrow_text import" in source or b"from numba" in source:
+                digest.update(path.name.encode() + b"\x00" + source)
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    place = home / "primer" / f"numba-{digest.hexdigest()[:16]}"
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return ""
+    return str(place) if os.access(place, os.W_OK) else ""
 
 
 def text_buffers(
