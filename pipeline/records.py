@@ -36,6 +36,7 @@ REJECT = pa.schema(
     [
         pa.field("source", pa.string(), nullable=False),
         pa.field("url_or_path", pa.string(), nullable=False),
+        pa.field("offset", pa.int64()),  # row or line from 1; byte in archives; null: a whole file
         pa.field("reason", pa.string(), nullable=False),
         pa.field("evidence", pa.string(), nullable=False),
     ]
@@ -46,6 +47,9 @@ DROPPED = pa.schema(
         pa.field("doc_id", pa.string(), nullable=False),
         pa.field("reason", pa.string(), nullable=False),
         pa.field("evidence", pa.string(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("tokens", pa.int64(), nullable=False),  # as pipeline.pretokens counts them
     ]
 )
 
@@ -83,16 +87,6 @@ SCORE = pa.schema(
         pa.field("score", pa.float32(), nullable=False),  # probability of the positive class
         pa.field("expected_score", pa.float32(), nullable=False),  # 0 to 5
         pa.field("keep", pa.bool_(), nullable=False),
-    ]
-)
-
-HIT = pa.schema(
-    [
-        pa.field("doc_id", pa.string(), nullable=False),
-        pa.field("benchmark", pa.string(), nullable=False),
-        pa.field("item", pa.string(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),  # "ngram"
-        pa.field("evidence", pa.string(), nullable=False),  # the text that both share
     ]
 )
 

@@ -192,6 +192,7 @@ def test_it_runs_without_torch(tiny: Path) -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+@pytest.mark.slow
 def test_a_berts_safetensors_give_what_transformers_gives(tiny: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch is what this is held against")
     transformers = pytest.importorskip("transformers")

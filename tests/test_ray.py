@@ -16,7 +16,7 @@ from noted_shard import NotedShard, nodes_of
 from ray_cluster import HEAD, SECOND, ray_cluster, token
 
 from conftest import Bench
-from pipeline import apply_filter, train_filter
+from pipeline import apply_filter, clean, train_filter
 from pipeline.apply_filter import ApplyFilterConfig
 from pipeline.errors import StageError
 from pipeline.executors import RayExecutor
@@ -143,3 +143,19 @@ def test_a_node_that_dies_at_work_costs_no_row(noted, here, cluster):
     nodes = nodes_of(noted.notes)
     assert set(nodes) == {0, 1, 2, 3}
     assert [seen for seen in nodes.values() if seen == {HEAD, SECOND}], "none was begun again"
+
+
+@pytest.mark.slow
+def test_clean_with_all_its_passes_seals_the_same(cluster, tmp_path):
+    rows = [row for row, _ in corpus()]
+    hashes = []
+    for name, executor in (
+        ("here", "local"),
+        ("there", {"kind": "ray", "address": cluster.address}),
+    ):
+        bench = Bench(tmp_path / name)
+        bench.put_documents(1, "ingest", [*rows, *rows[:20]])
+        made = bench.make(clean.STAGE, clean.CleanConfig(workers=2, executor=executor))
+        hashes.append(made.manifest.outputs_sha256)
+        assert made.ledger.dropped["exact_copy"] >= 20
+    assert hashes[0] == hashes[1]

@@ -33,10 +33,10 @@ def test_every_section_that_a_stage_sees_is_in_the_recipe(small):
 
 def test_set_reaches_sections_fields_and_lists(small):
     recipe = load_recipe(
-        small, ["seed=5", "clean.prose.min_words=null", "ingest.sources.0.licence=MIT"]
+        small, ["seed=5", "clean.copies.max_similarity=0.7", "ingest.sources.0.licence=MIT"]
     )
     assert recipe.seed == 5
-    assert recipe.section(CleanConfig).prose.min_words is None
+    assert recipe.section(CleanConfig).copies.max_similarity == 0.7
     assert recipe.ingest.sources[0].licence == "MIT"
 
 
@@ -48,8 +48,14 @@ def test_a_recipe_is_frozen(small):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("clean.max_similarity=1.5", r"clean.max_similarity = 1.5: .*less than 1.*near copies"),
-        ("clean.max_similarty=0.5", r"clean.max_similarty: .*did you mean 'max_similarity'"),
+        (
+            "clean.copies.max_similarity=1.5",
+            r"clean.copies.max_similarity = 1.5: .*less than 1.*near copies",
+        ),
+        (
+            "clean.copies.max_similarty=0.5",
+            r"clean.copies.max_similarty: .*did you mean 'max_similarity'",
+        ),
         ("seed=-1", r"seed = -1: .*greater than or equal to 0"),
         ("seed=many", r"seed = 'many': .*valid integer"),
         ("ingest.sources=[]", r"ingest.sources = \[\]: .*at least 1"),
