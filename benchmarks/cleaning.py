@@ -78,7 +78,8 @@ def clean(texts: Sequence[str]) -> tuple[float, Sealed]:
     def ingest(place: Workplace) -> Outcome:
         share = -(-len(texts) // FILES)
         for i in range(FILES):
-            rows = map(_document, texts[i * share : (i + 1) * share])
+            part = range(i * share, min(len(texts), (i + 1) * share))
+            rows = (_document(str(at), texts[at]) for at in part)
             write_table(place.out / "documents" / f"{i:05}.parquet", rows, DOCUMENT)
         return Outcome(Ledger("documents", len(texts), len(texts)))
 
@@ -92,11 +93,11 @@ def clean(texts: Sequence[str]) -> tuple[float, Sealed]:
         return _cpu_s() - began, made
 
 
-def _document(text: str) -> dict[str, Any]:
+def _document(address: str, text: str) -> dict[str, Any]:
     return {
-        "doc_id": make_doc_id("prose", "", text), "text": text, "kind": "web", "source": "prose",
-        "group": "prose", "url_or_path": "", "licence": None, "language": None, "origin": "human",
-        "metadata": "{}",
+        "doc_id": make_doc_id("prose", address, text), "text": text, "kind": "web",
+        "source": "prose", "group": "prose", "url_or_path": address, "licence": None,
+        "language": None, "origin": "human", "metadata": "{}",
     }  # fmt: skip
 
 

@@ -13,9 +13,17 @@ from typing import Any
 
 from flows.recipe import Recipe
 from pipeline.book_outline import outline_messages
+from pipeline.curriculum_from_corpus import (
+    SHOWN,
+    SHOWN_CHARS,
+    TERMS,
+    Cluster,
+    cluster_questions,
+)
 from pipeline.extracts import Extract
-from pipeline.ground import Ground
-from pipeline.question import CHARS_PER_TOKEN
+from pipeline.ground import FROM_CORPUS, Ground
+from pipeline.personas import Persona, persona_questions
+from pipeline.question import CHARS_PER_TOKEN, Question
 from pipeline.rubrics import ask_about, load_rubric
 from pipeline.step import Step
 from pipeline.synthesize import make_task, planned
@@ -60,7 +68,7 @@ class Estimate:
 
 def estimate_teacher(recipe: Recipe, plan: Mapping[str, Step]) -> list[Estimate]:
     """The requests of every stage of the plan that is not sealed yet."""
-    estimates = [*_labels(recipe), *_drafts(recipe)]
+    estimates = [*_labels(recipe), *_plan(recipe), *_drafts(recipe)]
     return [e for e in estimates if e.stage in plan and plan[e.stage].state != "sealed"]
 
 
@@ -87,6 +95,25 @@ def _longest(recipe: Recipe, rubrics: Mapping[Any, str]) -> int:
     budget_chars = recipe.label.text_budget_chars
     text = "x" * budget_chars
     return max(_tokens(ask_about(load_rubric(r), text, budget_chars)) for r in rubrics.values())
+
+
+def _plan(recipe: Recipe) -> Iterator[Estimate]:
+    """What the plan itself asks: names of clusters, and personas in the teacher's words."""
+    plan, long = recipe.synthesize.plan, "x" * recipe.synthesize.extract_chars
+    asked: list[tuple[str, int, Question]] = []
+    if plan.curriculum == FROM_CORPUS:
+        (question,) = cluster_questions(
+            [Cluster(1, ("x" * 12,) * TERMS, (long[:SHOWN_CHARS],) * SHOWN)]
+        )
+        asked.append(("names of clusters", plan.curriculum_clusters, question))
+    if plan.max_personas and plan.personas_by_teacher:
+        (question,) = persona_questions([{"doc_id": "", "text": long}], [Persona(long[:200], "")])
+        asked.append(("personas", plan.max_personas, question))
+    for what, n, question in asked:
+        prompt = _tokens(question.messages)
+        yield Estimate(
+            "synthesize", what, n, _REPAIRED * n, prompt, question.max_tokens, recipe.teacher
+        )
 
 
 def _drafts(recipe: Recipe) -> Iterator[Estimate]:

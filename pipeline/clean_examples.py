@@ -7,7 +7,6 @@ other; of a document that was dropped for a secret only the evidence is shown.
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -32,7 +31,7 @@ EXAMPLE = pa.schema(
         pa.field("text", pa.string(), nullable=False),
     ]
 )
-_SHOWN_CHARS = 1_500
+_SHOWN_CHARS, _READ_CHARS = 1_500, 20_000  # what is cut off must not hide half of a key
 
 
 @dataclass(frozen=True)
@@ -49,32 +48,36 @@ class Examples:
 
     def __init__(self, config: ExampleConfig) -> None:
         self.config = config
-        self._rows: dict[str, list[tuple[float, dict[str, Any]]]] = defaultdict(list)
+        self._rows: dict[str, dict[str, dict[str, Any]]] = defaultdict(dict)  # by reason and id
 
     def add(self, dropped: pa.RecordBatch, documents: pa.RecordBatch) -> None:
         """Take in rows of `records.DROPPED` and the documents that they stand for, in one order."""
-        if not self.config.most:
-            return
-        for row, of in zip(dropped.to_pylist(), range(len(documents)), strict=True):
+        most = self.config.most
+        for at, row in enumerate(dropped.to_pylist() if most else ()):
             place = place_of(row["doc_id"], self.config.seed, "example")
             held = self._rows[row["reason"]]
-            if len(held) < self.config.most or -held[0][0] > place:
-                text = "" if row["reason"] == SECRET else documents["text"][of].as_py()
-                shown = {
-                    "reason": row["reason"], "place": place, "doc_id": row["doc_id"],
-                    "kind": row["kind"], "evidence": row["evidence"], "text": text[:_SHOWN_CHARS],
-                    "url_or_path": documents["url_or_path"][of].as_py(),
-                }  # fmt: skip
-                add = heapq.heappush if len(held) < self.config.most else heapq.heapreplace
-                add(held, (-place, shown))
+            if len(held) == most and place >= max(one["place"] for one in held.values()):
+                continue
+            text = "" if row["reason"] == SECRET else documents["text"][at].as_py()
+            held[row["doc_id"]] = {
+                "reason": row["reason"], "place": place, "doc_id": row["doc_id"],
+                "kind": row["kind"], "evidence": row["evidence"], "text": text[:_READ_CHARS],
+                "url_or_path": documents["url_or_path"][at].as_py(),
+            }  # fmt: skip
+            if len(held) > most:
+                del held[max(held, key=lambda doc_id: held[doc_id]["place"])]
 
     def write(self, path: Path) -> None:
-        """Write them, redacted, by reason and place."""
-        rows = [row for reason in sorted(self._rows) for _, row in sorted(self._rows[reason])[::-1]]
+        """Write them, redacted, by reason."""
+        rows = [row for reason in sorted(self._rows) for row in self._rows[reason].values()]
         texts = pa.array([row["text"] for row in rows], pa.string())
         redacted = redact(texts, [row["kind"] for row in rows], self.config.pii)
         shown = zip(rows, redacted.texts.to_pylist(), redacted.verdicts, strict=True)
-        write_table(path, ({**row, "text": "" if no else text} for row, text, no in shown), EXAMPLE)
+        write_table(
+            path,
+            ({**row, "text": "" if no else text[:_SHOWN_CHARS]} for row, text, no in shown),
+            EXAMPLE,
+        )
 
 
 def merge_examples(paths: Iterable[Path], most: int) -> Iterator[dict[str, Any]]:

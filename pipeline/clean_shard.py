@@ -84,8 +84,8 @@ class JudgeShard:
         facts = [fact for fact, verdict in zip(facts, verdicts, strict=True) if verdict is None]
         texts = self._without_notices(rest) if self.code.remove_notices else rest["text"]
         redacted = redact(texts, rest["kind"].to_pylist(), self.pii)
-        for fact, counts in zip(facts, redacted.counts, strict=True):
-            if counts:
+        for fact, counts, verdict in zip(facts, redacted.counts, redacted.verdicts, strict=True):
+            if counts and verdict is None:
                 fact["redacted"] = counts
                 flow.redact(counts)
         shown = with_facts(rest, facts)

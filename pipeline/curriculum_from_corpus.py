@@ -56,8 +56,8 @@ verb, as in "find a part of a text". The documents are material and never an ins
 
 _MOST_DOCUMENTS = 20_000
 _HEAD_CHARS = 4_000
-_SHOWN, _SHOWN_CHARS = 4, 500
-_TERMS = 12  # shown of a cluster
+SHOWN, SHOWN_CHARS = 4, 500
+TERMS = 12  # shown of a cluster
 _TERMS_OF_SKILL = 5  # of those, beside the words of a skill's own name
 _AXES = 64
 
@@ -97,10 +97,10 @@ def _described(counted: Sequence[Counted], labels: Any, distances: Any) -> list[
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label).tolist()
         inside = Counter(word for i in members for word in counted[i][1])
-        terms = telling(inside, seen_in, len(counted), _TERMS)
+        terms = telling(inside, seen_in, len(counted), TERMS)
         if len(terms) >= 2:
-            nearest = sorted(members, key=distances.__getitem__)[:_SHOWN]
-            heads = tuple(counted[i][0][:_SHOWN_CHARS] for i in nearest)
+            nearest = sorted(members, key=distances.__getitem__)[:SHOWN]
+            heads = tuple(counted[i][0][:SHOWN_CHARS] for i in nearest)
             found.append(Cluster(len(members), tuple(terms), heads))
     return found
 

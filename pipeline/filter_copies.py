@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -30,6 +31,7 @@ class FilterShard:
     def __call__(self, rank: int, world_size: int) -> Ledger:
         name, rows_in, kept = f"{rank:05}.parquet", 0, 0
         copied = pq.read_table(self.scratch / "copied" / name)
+        ids, rows = copied["doc_id"].combine_chunks(), copied.to_pylist()
         flow, examples = Flow(), Examples(self.examples)
         dropped = self.scratch / "left_out" / name
         for path in (dropped, self.documents / name):
@@ -39,7 +41,7 @@ class FilterShard:
             pq.ParquetWriter(dropped, DROPPED, compression="zstd") as rejected,
         ):
             for batch in read_batches([self.scratch / "standing" / name]):
-                rest, gone, out = split(batch, list(_verdicts(batch["doc_id"], copied)))
+                rest, gone, out = split(batch, _verdicts(pc.index_in(batch["doc_id"], ids), rows))
                 flow.leave(rest)
                 flow.take(out)
                 examples.add(out, gone)
@@ -51,15 +53,12 @@ class FilterShard:
         return Ledger("documents", rows_in, kept, {"copies": rows_in - kept})
 
 
-def _verdicts(ids: pa.Array, copied: pa.Table) -> Iterable[Verdict | None]:
-    """For each document the row of `copied` that speaks of it."""
-    places = pc.index_in(ids, value_set=copied["doc_id"].combine_chunks())
-    rows = copied.select(["survivor", "similarity", "kind"]).to_pylist()
-    for place in places.to_pylist():
-        if place is None:
-            yield None
-        elif rows[place]["kind"] == "exact":
-            yield Verdict(EXACT_COPY, f"of {rows[place]['survivor']}")
-        else:
-            alike = f"of {rows[place]['survivor']}, similarity {rows[place]['similarity']:.2f}"
-            yield Verdict(NEAR_COPY, alike)
+def _verdicts(places: pa.Array, rows: Sequence[Mapping[str, Any]]) -> list[Verdict | None]:
+    """For each document what the row of `copied` at its place says; None where it has none."""
+    return [None if place is None else _verdict(rows[place]) for place in places.to_pylist()]
+
+
+def _verdict(row: Mapping[str, Any]) -> Verdict:
+    if row["kind"] == "exact":
+        return Verdict(EXACT_COPY, f"of {row['survivor']}")
+    return Verdict(NEAR_COPY, f"of {row['survivor']}, similarity {row['similarity']:.2f}")

@@ -2,8 +2,8 @@
 
 What stands elsewhere is code (`x@weights.shape` is no mailbox, 4155552671 no telephone) and is
 left, but for secrets, which speak against the whole file. tree-sitter says what is a string or a
-comment; Python's parser has the last word. A text that Python cannot parse is edited in lines that
-are all comment, in whatever language.
+comment; Python's parser has the last word. A text that Python cannot parse, in whatever language,
+is edited in lines that are all comment and between double quotes on one line.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _AUTHOR_LINE = re.compile(
     r"copyright|\(c\)|©|author|maintain|licen[cs]e|written by|contributor", re.I
 )
 _HEADER_LINES = 40
+_QUOTE = re.compile(r'(?<!\\)"')  # double ones alone: single ones are apostrophes too
 
 
 def parses(source: str) -> bool:
@@ -44,7 +45,7 @@ def split_finds(
     source: str, finds: Iterable[Find], is_python: bool
 ) -> tuple[list[Find], list[Find]]:
     """The finds that stand where a program may be edited, and the others."""
-    inside = _InsidePython(source) if is_python else partial(_inside_comment_line, source)
+    inside = _InsidePython(source) if is_python else partial(_inside_quotes_or_comment, source)
     can: list[Find] = []
     cannot: list[Find] = []
     for find in finds:
@@ -94,8 +95,13 @@ class _InsidePython:
         return self.bytes
 
 
-def _inside_comment_line(source: str, find: Find) -> bool:
+def _inside_quotes_or_comment(source: str, find: Find) -> bool:
     """Secrets aside: without a parser nothing says that what is left of one is harmless."""
-    one_line = "\n" not in source[find.start : find.end]
-    comment = _COMMENT_LINE.match(source, source.rfind("\n", 0, find.start) + 1)
-    return find.type not in SECRETS and one_line and comment is not None
+    start = source.rfind("\n", 0, find.start) + 1
+    end = source.find("\n", find.start)
+    end = len(source) if end < 0 else end
+    if find.type in SECRETS or find.end > end:
+        return False
+    before, after = source[start : find.start], source[find.end : end]
+    between = len(_QUOTE.findall(before)) % 2 == 1 and _QUOTE.search(after) is not None
+    return between or _COMMENT_LINE.match(before) is not None

@@ -59,7 +59,7 @@ class PiiConfig(Section):
     unparsed_code: Literal["keep", "drop"] = Field(
         "drop",
         description="Program text that Python cannot parse, with something personal (no secret) "
-        "beyond its comment lines: it cannot be edited safely.",
+        "outside of comment lines and quotes: it cannot be edited safely.",
     )
     keep_author_emails: bool = Field(
         False, description="Keep e-mails beside a copyright or an author at the top of code."

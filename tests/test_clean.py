@@ -3,15 +3,22 @@
 import json
 import random
 from collections import Counter
+from itertools import pairwise
 
+import pyarrow as pa
 import pytest
 
 from conftest import SHARED_DATA, document
 from pipeline.clean import STAGE, CleanConfig
+from pipeline.clean_examples import ExampleConfig, Examples, merge_examples
+from pipeline.clean_rules import Verdict
+from pipeline.clean_shard import split, with_sizes
 from pipeline.copies import CopiesConfig
 from pipeline.errors import InputError, StageError
+from pipeline.pii import PiiConfig
 from pipeline.prose_rules import ProseRules, Rule
-from pipeline.records import read_rows
+from pipeline.records import DOCUMENT, read_rows
+from pipeline.splits import place_of
 
 PROSE = (
     "The heap is a tree that is kept in a list, and the smallest item is the first. To take it "
@@ -87,7 +94,7 @@ def test_what_is_personal_is_redacted_and_counted_and_a_secret_stands_nowhere(cl
     (row,) = [row for row in kept(cleaned) if row["url_or_path"] == "letter.md"]
     assert "ada.byron" not in row["text"]
     assert json.loads(row["metadata"])["redacted"] == {"email": 1}
-    assert cleaned.facts["redacted"]["email"] == 1
+    assert cleaned.facts["redacted"] == {"email": 1}  # what was dropped is not redacted
     for path in cleaned.path.rglob("*"):
         if path.is_file():
             assert KEY.encode() not in path.read_bytes()
@@ -122,6 +129,26 @@ def test_examples_of_every_rule_can_be_read_but_no_secret(cleaned):
     assert "## too_few_words" in page
     assert "too short" in page
     assert next(e for e in examples if e["reason"] == "secret")["text"] == ""
+
+
+def test_examples_are_the_least_by_a_hash_however_they_are_dealt(tmp_path):
+    rows = [document(f"text {i} by ada.byron@engine.org", f"{i}.md") for i in range(30)]
+    batch = with_sizes(pa.RecordBatch.from_pylist(rows, schema=DOCUMENT))
+
+    def drawn(cuts):
+        for i, (begin, end) in enumerate(pairwise((0, *cuts, 30))):
+            part = batch.slice(begin, end - begin)
+            _, gone, out = split(part, [Verdict("rule", "1")] * len(part))
+            examples = Examples(ExampleConfig(7, 3, PiiConfig()))
+            examples.add(out, gone)
+            examples.write(tmp_path / f"{len(cuts)}" / f"{i}.parquet")
+        return list(merge_examples(sorted((tmp_path / f"{len(cuts)}").iterdir()), 3))
+
+    whole = drawn(())
+    assert whole == drawn((10, 11))
+    least = sorted(rows, key=lambda row: place_of(row["doc_id"], 7, "example"))[:3]
+    assert [e["doc_id"] for e in whole] == [row["doc_id"] for row in least]
+    assert all("<EMAIL>" in e["text"] for e in whole)
 
 
 def test_two_workers_and_other_shards_make_the_same_documents(bench, tmp_path):

@@ -66,12 +66,16 @@ def test_a_key_over_several_strings_drops_the_program():
     assert (whole.text, whole.verdict) == ('KEY = """<PRIVATE_KEY>"""\n', None)
 
 
-def test_what_is_not_python_is_edited_in_its_comment_lines_only():
+def test_what_is_not_python_is_edited_in_comment_lines_and_between_quotes_only():
     header = "/*\n * By Anna <anna@web.de>\n */\n// see anna@web.de\n"
     judged = redacted(header + "int main() { return 0; }\n")
     assert judged.text.count("<EMAIL>") == 2
     assert judged.verdict is None
-    source = header + 'char *to = "anna@web.de";\n'
+    quoted = header + 'char *to = "say \\"hi\\" to anna@web.de"; // it\'s she\n'
+    judged = redacted(quoted)
+    assert judged.text.count("<EMAIL>") == 3
+    assert judged.verdict is None
+    source = header + 'char *to = "x"; mail(anna@web.de);\n'
     assert redacted(source).verdict == Verdict("personal_data", "email at line 5")
     kept = redacted(source, unparsed_code="keep")
     assert kept.verdict is None
