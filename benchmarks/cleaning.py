@@ -114,6 +114,8 @@ def _rows(
         f"the whole clean of prose, {documents:,} documents", 1 / statistics.median(ours),
         "documents/s/core", LIMIT, "min", rates,
     )  # fmt: skip
+    facts = made.facts
+    yield Row("bytes for each pre-token of what is left", facts["bytes"] / facts["pretokens"], "")
     yield Row("dropped", 100 * (1 - made.ledger.kept / documents), "%")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # one worker works in here
     yield Row("memory, the documents' own list included", peak, "MiB")
