@@ -1,24 +1,31 @@
-"""What the tests of single stages share: a bench that puts real sealed inputs before a stage."""
+"""What tests share: a bench that puts real sealed inputs before a stage, a sandbox, an S3 store."""
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import made_once
 import pytest
 
 from pipeline.config import Section
+from pipeline.errors import StageError
 from pipeline.ledger import Ledger
 from pipeline.records import DOCUMENT, make_doc_id, write_table
+from pipeline.sandbox import Sandbox, SandboxConfig
 from pipeline.stage import Outcome, Sealed, Stage, Workplace
 from pipeline.step import make_plan, run_step
+
+if TYPE_CHECKING:
+    from s3fs import S3FileSystem
 
 # A shell's background jobs ignore it, and so would the programs that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHORT_RUNS = SandboxConfig(cpu_seconds=2, wall_seconds=4)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -93,3 +100,46 @@ def document(text: str, path: str = "a.py", **fields: Any) -> dict[str, Any]:
         "metadata": "{}",
         **fields,
     }
+
+
+def open_sandbox(limits: SandboxConfig = SHORT_RUNS) -> Sandbox:
+    """A sandbox, or a skipped test where the kernel gives none."""
+    try:
+        return Sandbox("test", limits)
+    except StageError as error:
+        pytest.skip(f"code cannot be executed here: {error}")
+
+
+@pytest.fixture(scope="module")
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """A sandbox with the LIMITS of the module that asks for it, or those of short runs."""
+    with closing(open_sandbox(getattr(request.module, "LIMITS", SHORT_RUNS))) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def s3_address() -> Iterator[str]:
+    """A server on loopback that speaks S3."""
+    from moto.server import ThreadedMotoServer  # most of a second, which few tests need
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield "http://{}:{}".format(*server.get_host_and_port())
+    server.stop()
+
+
+@pytest.fixture
+def store(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["S3FileSystem"]:
+    """S3 with an empty bucket `corpus`, reached through nothing but the standard variables."""
+    from s3fs import S3FileSystem
+
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_address)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    S3FileSystem.clear_instance_cache()
+    opened = S3FileSystem()
+    opened.mkdir("corpus")
+    yield opened
+    opened.rm("corpus", recursive=True)
+    S3FileSystem.clear_instance_cache()

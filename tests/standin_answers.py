@@ -4,17 +4,12 @@ import json
 import sysconfig
 from pathlib import Path
 
-import pytest
-
 from conftest import document
-from pipeline.errors import StageError
 from pipeline.extracts import Extract, extract_all
 from pipeline.question import Answer, Question, read_answer
-from pipeline.sandbox import Sandbox, SandboxConfig
 from pipeline.standin_server import answer
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
-LIMITS = SandboxConfig(cpu_seconds=2, wall_seconds=4)
 
 
 def functions_of(*paths: str) -> list[Extract]:
@@ -40,11 +35,3 @@ def read(question: Question, content: dict) -> Answer:
               "prompt_tokens": 1, "completion_tokens": 1, "reasoning_tokens": 0,
               "batched": False}  # fmt: skip
     return read_answer(question, stored)
-
-
-def open_sandbox() -> Sandbox:
-    """A sandbox, or a skipped test where the kernel gives none."""
-    try:
-        return Sandbox("test", LIMITS)
-    except StageError as error:
-        pytest.skip(f"nothing can be judged where code cannot be executed: {error}")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from pydantic import ValidationError
-from standin_answers import ask, functions_of, open_sandbox, read
+from standin_answers import ask, functions_of, read
 
 from pipeline.book import Book, next_questions, take
 from pipeline.book_materials import gather_materials
@@ -66,11 +66,6 @@ def go_on(books, sandbox, answer=ask, twin_of=lambda _: None):
         take(books, answers, verdicts, twin_of)
         asked += questions
     return asked
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    return open_sandbox()
 
 
 @pytest.fixture(scope="module")

@@ -4,16 +4,16 @@ import gzip
 import json
 import time
 from collections import Counter
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
+from conftest import SHARED_DATA
 from pipeline.clean_rules import Verdict
 from pipeline.code_rules import PRESETS, CodeRule, CodeRules, judge_code
 
-SHARED = Path(__file__).parents[2] / "shared" / "data" / "code" / "python_files.jsonl.gz"
+SHARED = SHARED_DATA / "code" / "python_files.jsonl.gz"
 GOOD = '''\
 """Greatest common divisors, by Euclid's algorithm."""
 

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from standin_answers import ask, functions_of, open_sandbox, page
+from standin_answers import ask, functions_of, page
 from test_rephrase import PAGE
 
 from pipeline.code_blocks import read_blocks
@@ -46,11 +46,6 @@ def one_of(kind):
         if not content["refusal"]:
             return draw, extract, content
     raise AssertionError(f"the stand-in wrote no {kind}")
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    return open_sandbox()
 
 
 @pytest.mark.parametrize("kind", CODE_KINDS)

@@ -2,23 +2,13 @@
 
 import pytest
 
-from pipeline.errors import StageError
 from pipeline.judge_exercise import judge_exercise, without_body
-from pipeline.sandbox import Sandbox, SandboxConfig
+from pipeline.sandbox import SandboxConfig
 
+LIMITS = SandboxConfig(cpu_seconds=1, wall_seconds=4)
 PROMPT = 'def double(x):\n    """Twice x.\n\n    >>> double(2)\n    4\n    """\n'
 SOLUTION = PROMPT + "    return 2 * x\n"
 TESTS = "assert double(2) == 4\nassert double(-1.5) == -3\n"
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    try:
-        opened = Sandbox("test", SandboxConfig(cpu_seconds=1, wall_seconds=4))
-    except StageError as error:
-        pytest.skip(f"code cannot be judged here: {error}")
-    yield opened
-    opened.close()
 
 
 def exercise(prompt=PROMPT, solution=SOLUTION, tests=TESTS):
@@ -96,7 +86,7 @@ def test_a_good_exercise_is_accepted_after_every_run(sandbox, changed, runs):
 def test_an_exercise_with_a_flaw_is_rejected_with_its_reason(sandbox, changed, reason, runs):
     judged = judge_exercise(exercise(**changed), sandbox)
     assert (judged.reason, judged.blocks) == (reason, runs)
-    assert judged.evidence or changed == {"prompt": ""}
+    assert judged.evidence
 
 
 HIDDEN_END = "    import os\n    getattr(os, '_ex' + 'it')(0)\n"

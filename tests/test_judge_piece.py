@@ -3,12 +3,12 @@
 import pytest
 
 from pipeline.code_blocks import read_blocks
-from pipeline.errors import StageError
 from pipeline.flaws import FlawsConfig
 from pipeline.judge_piece import judge_lesson
 from pipeline.rubrics import enclose
-from pipeline.sandbox import Sandbox, SandboxConfig
+from pipeline.sandbox import SandboxConfig
 
+LIMITS = SandboxConfig(cpu_seconds=1, wall_seconds=4)
 PROSE = (
     "To double a number is to add it to itself. The function below does so with one operator, "
     "and because every number knows how to be multiplied, it works for whole numbers and for "
@@ -17,16 +17,6 @@ PROSE = (
 )
 DOUBLE = "def double(x):\n    return 2 * x\n\nprint(double(21))\nprint('done')\n"
 QUIET = "def double(x):\n    return 2 * x\n"
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    try:
-        opened = Sandbox("test", SandboxConfig(cpu_seconds=1, wall_seconds=4))
-    except StageError as error:
-        pytest.skip(f"code cannot be judged here: {error}")
-    yield opened
-    opened.close()
 
 
 def python(code):

@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 from pydantic import ValidationError
-from standin_answers import ask, open_sandbox, page
+from standin_answers import ask, page
 
 from conftest import SHARED_DATA, document
 from pipeline.draws import Plan
@@ -43,11 +43,6 @@ def rewrite(extract, draw):
     question = Question(draw.prompt_id, TASK.messages(draw, extract), TASK.schema_name, TASK.schema,
                         900)  # fmt: skip
     return ask(question).content
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    return open_sandbox()
 
 
 @pytest.fixture(scope="module")

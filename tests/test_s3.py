@@ -6,34 +6,10 @@ import sys
 import pytest
 import s3fs
 from click.testing import CliRunner
-from moto.server import ThreadedMotoServer
 from small_filter import small_filter
 from test_filter_command import files_of, put, run
 
 from flows.main import primer
-
-
-@pytest.fixture(scope="module")
-def server():
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield "http://{}:{}".format(*server.get_host_and_port())
-    server.stop()
-
-
-@pytest.fixture
-def store(server, monkeypatch):
-    """A bucket, reached through nothing but the standard variables."""
-    given = {"AWS_ENDPOINT_URL": server, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b",
-             "AWS_DEFAULT_REGION": "us-east-1"}  # fmt: skip
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    store = s3fs.S3FileSystem()
-    store.mkdir("corpus")
-    yield store
-    store.rm("corpus", recursive=True)
-    s3fs.S3FileSystem.clear_instance_cache()
 
 
 def test_the_output_is_that_of_local_files(store, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from conftest import open_sandbox
 from pipeline import sandbox_filter, sandbox_link
 from pipeline.errors import StageError
 from pipeline.sandbox import Sandbox, SandboxConfig
@@ -20,16 +21,6 @@ LIMITS = SandboxConfig(
     cpu_seconds=2, wall_seconds=20, memory_mib=128, output_bytes=20_000, processes=16
 )
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    try:
-        opened = Sandbox("test", LIMITS)
-    except StageError as error:
-        pytest.skip(f"nothing to test here: {error}")
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize(
@@ -122,7 +113,7 @@ def test_a_lost_helper_is_replaced_and_the_code_runs_again(sandbox):
 
 def test_closing_ends_the_helpers_and_so_does_forgetting():
     for end in (lambda box: box.close(), lambda box: None):
-        box = Sandbox("test", LIMITS)
+        box = open_sandbox(LIMITS)
         box.run("pass")
         pid = box._idle[-1]._process.pid
         assert Path(f"/proc/{pid}").exists()
@@ -132,6 +123,7 @@ def test_closing_ends_the_helpers_and_so_does_forgetting():
         assert not Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.usefixtures("sandbox")  # where there is none, there is nothing to kill
 def test_nothing_survives_a_kill_of_the_program_that_opened_it(tmp_path):
     mark = f"primer-{tmp_path.name}-{os.getpid()}"
     code = (
@@ -207,7 +199,7 @@ def test_the_protection_is_told_for_the_card(sandbox):
 
 def test_without_libseccomp_the_card_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyseccomp", None)
-    box = Sandbox("test", LIMITS)
+    box = open_sandbox(LIMITS)
     assert any("seccomp NOT active" in line for line in box.protection)
     assert box.run("print(1)").ok
     box.close()

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import StageError
 from pipeline.sandbox import Sandbox, SandboxConfig
 from pipeline.sandbox_filter import compile_filter
 
@@ -42,16 +41,6 @@ if os.fork() == 0:
 print(os.read(mine, 5), flush=True)
 {then}
 """
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    try:
-        opened = Sandbox("test", LIMITS)
-    except StageError as error:
-        pytest.skip(f"nothing to test here: {error}")
-    yield opened
-    opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from pipeline.judge_piece import without_body
 from pipeline.near_copies import signature, similarity
 from pipeline.records import DOCUMENT, SCORE, SYNTHETIC_REJECT, read_rows, write_table
 from pipeline.rephrase import RephraseConfig
-from pipeline.sandbox import Sandbox, SandboxConfig
+from pipeline.sandbox import SandboxConfig
 from pipeline.splits import ValidationConfig, in_validation
 from pipeline.synthesis_config import SynthesizeConfig
 from pipeline.synthesize import DIRECTORIES, STAGE
@@ -77,14 +77,6 @@ def write(run, rows, *sections, model=None):
     bench.put(4, "train-filter", put_filter)
     bench.put(5, "apply-filter", put_applied)
     return bench.make(STAGE, *sections)
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    try:
-        return Sandbox("test", LIMITS)
-    except StageError as error:
-        pytest.skip(f"nothing can be written where code cannot be executed: {error}")
 
 
 @pytest.fixture(scope="module")
