@@ -30,6 +30,7 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.datatrove_words import words_of
 from benchmarks.measured import Row, arguments, report
 from pipeline.copies import needed_mib
 
@@ -109,19 +110,9 @@ def _peers() -> dict[str, Callable[[str], object]]:
     if find_spec("datatrove"):
         from datatrove.pipeline.dedup import MinhashDedupSignature
         from datatrove.pipeline.dedup.minhash import MinhashConfig
-        from datatrove.utils.word_tokenizers import WordTokenizer
 
-        class Spaces(WordTokenizer):  # type: ignore[misc]  # its own needs spaCy, and is slower
-            def word_tokenize(self, text: str) -> list[str]:
-                return text.split()
-
-            def sent_tokenize(self, text: str) -> list[str]:
-                raise NotImplementedError
-
-            def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-                raise NotImplementedError
-
-        step = MinhashDedupSignature(tempfile.gettempdir(), MinhashConfig(n_grams=5), Spaces())
+        spaces = words_of(str.split)
+        step = MinhashDedupSignature(tempfile.gettempdir(), MinhashConfig(n_grams=5), spaces)
         found["datatrove from text, words by spaces"] = lambda text: step.get_signature(
             step.get_shingles(text)
         )

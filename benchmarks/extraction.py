@@ -4,8 +4,8 @@
 
 Every HTML page of the archives in ../shared/data/web. The extractors run in turn, page by page, in
 one process (processor time, medians of the rounds); jusText is compared where it is installed. Then
-each through the guarded processes, start-up subtracted. Then the archives themselves: our reader,
-FastWARC and warcio, all bytes of every record.
+each through the guarded processes, start-up subtracted, and pages made to hurt a parser (not with
+--quick). benchmarks/archives.py measures the readers.
 
 Texts are compared by filters as stage 4 trains them: on what people would keep of the web (DCLM),
 on which lines of pages people call main text (Turku; a text's lines are scored one by one), and on
@@ -15,8 +15,6 @@ writes the pairs down to be read. Without the data this says so and measures not
 
 from __future__ import annotations
 
-import argparse
-import io
 import resource
 import statistics
 import sys
@@ -33,12 +31,12 @@ import pyarrow as pa
 
 from benchmarks.judged_sets import JUDGED_SETS
 from benchmarks.labelled_sets import DATA
-from benchmarks.measured import Row, report
+from benchmarks.measured import Row, arguments, report
 from classifiers.embedding import WordEmbedding
 from classifiers.features import dense_features
 from classifiers.forest import FilterForest
 from pipeline.archives import Page, read_archive
-from pipeline.extraction import ExtractionConfig, Extractors
+from pipeline.extraction import Extracted, ExtractionConfig, Extractors
 from pipeline.extraction_process import EXTRACTORS
 
 ARCHIVES = ("aut-example.warc.gz", "dolma-sample-0000.warc.gz", "iana.warc.gz",
@@ -51,7 +49,7 @@ Texts = dict[str, list[str]]  # by extractor, in the order of the pages
 
 def main() -> None:
     """Measure speed, then the texts."""
-    asked = _arguments()
+    asked = arguments(__doc__, texts="write the pairs of texts there")
     if not (DATA / "web").is_dir():
         sys.exit(f"extraction: there is no {DATA / 'web'}; give it web archives")
     files = [DATA / "web" / name for name in ARCHIVES]
@@ -66,7 +64,8 @@ def main() -> None:
     rounds = 1 if asked.quick else 3
     rows, texts = time_extractors([html for _, html, _ in pages], rounds)
     rows += time_guards([(url, html) for url, html, _ in pages])
-    rows += time_readers(files)
+    if not asked.quick:
+        rows += time_hostile_pages()
     once = sorted({html: i for i, (_, html, _) in reversed(list(enumerate(pages)))}.values())
     unique = {name: [found[i] for i in once] for name, found in texts.items()}
     if asked.texts:
@@ -137,6 +136,29 @@ def time_guards(pages: list[tuple[str, str]]) -> list[Row]:
     return rows
 
 
+def time_hostile_pages() -> list[Row]:
+    """What pages made to hurt a parser become under the default limits, and how long it takes."""
+    rows = []
+    for page, html in {
+        "4,000 nested <div>": "<div>" * 4_000 + "words",
+        "16,000 nested <div>": "<div>" * 16_000 + "words",
+        "100,000 nested <div>": "<div>" * 100_000 + "words",
+        "200,000 attributes": "<p " + " ".join(f"a{i}=1" for i in range(200_000)) + ">words</p>",
+        "1,500,000 paragraphs": "<p>three small words</p>" * 1_500_000,
+        "5 MB in an attribute": f'<p title="{"x" * 5_000_000}">words</p>',
+        "100,000 open <a>": "<a href=x>word " * 100_000,
+        "a million &": "<p>" + "&" * 1_000_000,
+    }.items():
+        for name in ("resiliparse", "trafilatura"):
+            began = time.perf_counter()
+            with Extractors(ExtractionConfig(extractor=name)) as extractors:  # type: ignore[arg-type]
+                ((_, found),) = extractors.run([(page, html)])
+            became = "text" if isinstance(found, Extracted) else found.reason
+            took_s = time.perf_counter() - began
+            rows.append(Row(f"{page}, {name}: {became}", took_s, "s with the start of a process"))
+    return rows
+
+
 def _guarded(config: ExtractionConfig, pages: list[tuple[str, str]]) -> None:
     with Extractors(config) as extractors:
         for _ in extractors.run(pages):
@@ -162,38 +184,6 @@ def _cpu_seconds(work: Callable[[], object]) -> float:
     began = spent()
     work()
     return spent() - began
-
-
-def time_readers(files: list[Path]) -> list[Row]:
-    """Records/s of the archives that all three can read."""
-    from fastwarc.warc import (  # type: ignore[import-untyped]
-        ArchiveIterator,
-        WarcRecordType,
-    )
-    from warcio.archiveiterator import ArchiveIterator as Warcio  # type: ignore[import-untyped]
-
-    blobs = [file.read_bytes() for file in files if ".arc" not in file.suffixes]
-
-    def fastwarc() -> int:
-        kinds = WarcRecordType.any_type
-        return sum(len(r.reader.read()) >= 0 for b in blobs
-                   for r in ArchiveIterator(io.BytesIO(b), kinds, parse_http=True))  # fmt: skip
-
-    def warcio() -> int:
-        return sum(len(r.content_stream().read()) >= 0 for b in blobs
-                   for r in Warcio(io.BytesIO(b)))  # fmt: skip
-
-    def ours() -> int:
-        return sum(1 for f in files if ".arc" not in f.suffixes for _ in read_archive(str(f)))
-
-    speeds: dict[str, list[float]] = {}
-    for _ in range(5):
-        for work in (ours, fastwarc, warcio):
-            began = time.process_time()
-            count = work()
-            speeds.setdefault(work.__name__, []).append(count / (time.process_time() - began))
-    medians = {name: statistics.median(found) for name, found in speeds.items()}
-    return [Row("archive reading", medians.pop("ours"), "records/s/core", peers=medians)]
 
 
 def compare_texts(texts: Texts, is_old: npt.NDArray[np.bool_], quick: bool) -> list[Row]:
@@ -254,14 +244,6 @@ def _write(folder: Path, urls: list[str], texts: Texts) -> None:
     for i, url in enumerate(urls):
         for name, found in texts.items():
             (folder / f"{i:03}.{name}.txt").write_text(f"{url}\n\n{found[i]}\n")
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a quarter of the pages, once")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
-    parser.add_argument("--texts", type=Path, metavar="DIR", help="write the pairs of texts there")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

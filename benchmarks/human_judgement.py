@@ -15,7 +15,6 @@ The data is no part of the project; without it this says so and measures nothing
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 import time
@@ -30,7 +29,7 @@ from sklearn.metrics import average_precision_score
 from benchmarks.judged_sets import JUDGED_SETS, Judged
 from benchmarks.judges import FOREST, Split, Verdict, judge
 from benchmarks.labelled_sets import DATA
-from benchmarks.measured import Row, report
+from benchmarks.measured import Row, arguments, report
 from benchmarks.paired import compare
 from classifiers.encoder import Encoder
 from classifiers.forest import split_by_group
@@ -44,7 +43,7 @@ Figures = dict[tuple[str, str], list[float]]  # by what is measured and judge, o
 
 def main() -> None:
     """Measure every set."""
-    asked = _arguments()
+    asked = arguments(__doc__, encoder="of a pretrained encoder")
     if not DATA.is_dir():
         sys.exit(f"human_judgement: there is no {DATA}; give it the judged data")
     encoder = Encoder.open(asked.encoder) if asked.encoder else None
@@ -128,14 +127,6 @@ def _cost(judged: Judged, seconds: float) -> Row:
     megabytes = judged.texts.nbytes / 1e6
     speed = {"documents/s": len(judged.texts) / seconds}
     return Row(f"{judged.set.name}: encoder", megabytes / seconds, "MB/s", peers=speed)
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="two small sets, once over")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
-    parser.add_argument("--encoder", type=Path, metavar="DIR", help="of a pretrained encoder")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -37,11 +37,13 @@ class Row:
         return self.value <= self.limit if self.direction == "max" else self.value >= self.limit
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """--quick and --json, as every benchmark takes them."""
+def arguments(description: str | None, **folders: str) -> argparse.Namespace:
+    """--quick and --json, as every benchmark takes them; `folders` are options by their help."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="a smaller measure, within 50 s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
+    for name, told in folders.items():
+        parser.add_argument(f"--{name}", type=Path, metavar="DIR", help=told)
     return parser.parse_args()
 
 

@@ -12,14 +12,12 @@ data this says so and measures nothing.
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from pathlib import Path
 from statistics import median
 from time import process_time
 from timeit import timeit
@@ -28,7 +26,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.good_texts import DATA, rewritings
-from benchmarks.measured import Row, report
+from benchmarks.measured import Row, arguments, report
 from classifiers.encoder import Encoder
 from pipeline.curriculum import load_curriculum
 from pipeline.draws import Draw, Plan
@@ -49,7 +47,9 @@ FACTORS = Factors.of(PlanConfig(), "lesson")
 
 def main() -> None:
     """Embed all texts once, and tell the cosines of each kind of pair."""
-    asked = _arguments()
+    asked = arguments(__doc__, encoder="of an encoder; needed")
+    if asked.encoder is None:
+        sys.exit("near_meaning: give --encoder, the folder of an encoder")
     if not DATA.is_dir():
         sys.exit(f"near_meaning: there is no {DATA}; give it the texts")
     try:
@@ -154,14 +154,6 @@ def _news(count: int) -> dict[str, list[tuple[str, str]]]:
         (text, pairs[i - 1][1]) for i, (text, _) in enumerate(pairs)
     ]
     return {"news rewritten by teachers": pairs, "news of other articles": list(others)}
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", type=Path, metavar="DIR", required=True, help="of an encoder")
-    parser.add_argument("--quick", action="store_true", help="few pairs")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows there too")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,6 @@ from pipeline.archives_http import Undecodable, parse_response
 from pipeline.archives_records import Failed, Record, read_records
 from pipeline.config import Section
 
-SUFFIXES = (".warc", ".warc.gz", ".wet", ".wet.gz", ".arc", ".arc.gz")
 HTML = frozenset(("text/html", "application/xhtml+xml"))
 TEXT = "text/plain"
 OTHER_KINDS = frozenset(

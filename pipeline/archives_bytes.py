@@ -19,6 +19,8 @@ import zlib
 from contextlib import suppress
 from typing import BinaryIO
 
+from pipeline.rejected import Rejected
+
 RAW_BYTES = 1 << 17  # read at once; more only makes the copies of what is left over longer
 INFLATED_BYTES = 1 << 17
 PADDING_PIECES = 8
@@ -33,12 +35,8 @@ PROBE_BYTES = 6_000  # which hold such a start even where it is stored uncompres
 READ_AGAIN_BYTES = 1 << 30
 
 
-class Damaged(Exception):  # noqa: N818  # a verdict on some bytes, not an error of the program
-    """Bytes that are no record: `reason` is a word, `evidence` what was seen."""
-
-    def __init__(self, reason: str, evidence: str) -> None:
-        super().__init__(reason, evidence)
-        self.reason, self.evidence = reason, evidence
+class Damaged(Rejected):
+    """Bytes that are no record."""
 
 
 class PlainBytes:

@@ -1,10 +1,10 @@
 """Bytes of a page as text: which charset, who said so, and how many bytes it does not explain.
 
 The order is that of browsers: a byte order mark, the HTTP header, a `meta` element in the first
-2,048 bytes, and else a guess (uchardet through resiliparse: 0.08 ms a page; charset-normalizer took
-1.2 ms on the same pages). Names go through the table of https://encoding.spec.whatwg.org/, so that
-iso-8859-1 is read as the windows-1252 that it nearly always is, and no name reaches Python's codecs
-that are no charset (`punycode`, `unicode_escape`).
+2,048 bytes, and else a guess (uchardet through resiliparse, four times as fast as
+charset-normalizer: benchmarks/archives.py). Names go through the table of
+https://encoding.spec.whatwg.org/, so that iso-8859-1 is read as the windows-1252 that it nearly
+always is, and no name reaches Python's codecs that are no charset (`punycode`, `unicode_escape`).
 
 What is declared is often wrong. Where UTF-8 is declared and a few bytes are not UTF-8, the page is
 a mix: those bytes are read as windows-1252. Where most of what is not ASCII is wrong, the guess

@@ -11,18 +11,16 @@ import re
 import zlib
 from dataclasses import dataclass
 
+from pipeline.rejected import Rejected
+
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)? +(\d{3})\b")
 _CHUNK = re.compile(rb"\s*([0-9a-fA-F]{1,8})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
-class Undecodable(Exception):  # noqa: N818  # a verdict on one body, not an error of the program
-    """A body that gives no bytes: `reason` is a word, `evidence` what was seen."""
-
-    def __init__(self, reason: str, evidence: str) -> None:
-        super().__init__(reason, evidence)
-        self.reason, self.evidence = reason, evidence
+class Undecodable(Rejected):
+    """A body that gives no bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,15 +163,9 @@ def _pair_exact(file: PairFile, pieces: list[Piece], runs: Sequence[Run]) -> Non
             part[2] += np.uint64(runs[number].first)
             parts.append(part)
         entries = np.concatenate(parts, axis=1)
-        entries = entries[:, np.lexsort((entries[1], entries[0]))]
+        entries = entries[:, np.lexsort((entries[1], entries[0]))]  # stable: carried ones lead
         new = np.ones(entries.shape[1], bool)
         new[1:] = (entries[:2, 1:] != entries[:2, :-1]).any(axis=0)
-        known = len(carried[0])
-        seen = set(carried[2].tolist()) if known else set()
         pairs = np.empty(entries.shape[1], np.uint64)
-        made = pair_exact(entries[0], entries[1], entries[2], pairs)
-        fresh = pairs[:made]
-        if seen:  # a carried family's first is paired with nobody
-            fresh = fresh[[int(pair >> np.uint64(32)) not in seen for pair in fresh]]
-        file.write(fresh)
+        file.write(pairs[: pair_exact(entries[0], entries[1], entries[2], pairs)])
         carried = entries[:, new]

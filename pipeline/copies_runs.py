@@ -1,6 +1,6 @@
 """Sketches on disk, in runs: what pass 1 of finding copies leaves for the passes after it.
 
-A run holds the sketches of up to `RUN_DOCUMENTS` documents that follow each other, so memory is
+A run holds the sketches of about `RUN_DOCUMENTS` documents that follow each other, so memory is
 that of one run however long a shard. Its files are laid out for the passes that read them:
 
     00003/00000.ids.arrow     doc_id, score      looked up by row
@@ -9,7 +9,8 @@ that of one run however long a shard. Its files are laid out for the passes that
     00003/00000.bands.npy     uint64[32, n]      hash of a band (32 bits) and the row, sorted
 
 All are mapped, never parsed: hashes do not compress, and Parquet would have to be decoded by whole
-row groups where a pass looks up single rows or a slice of the sorted keys. 850 bytes a document.
+row groups where a pass looks up single rows or a slice of the sorted keys. About 820
+bytes a document: 800, and its id.
 
 The position of a document is its number in source order: shard by shard, run by run, row by row.
 Positions, and so clusters, do not depend on where shards or runs are cut.

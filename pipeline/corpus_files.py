@@ -7,7 +7,6 @@ that cannot be read to its end fails as a whole: a cut-off stream never reads as
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.address_listing import find_files
 from pipeline.addresses import describe, file_system, local_path
 from pipeline.document_batch import Batch, Fields, fill_kinds, make_ids, sift
 from pipeline.errors import InputError
@@ -80,27 +80,19 @@ def list_corpus(stage: str, addresses: Iterable[str]) -> list[CorpusFile]:
 
 def _list(stage: str, address: str) -> Iterator[CorpusFile]:
     try:
-        fs, path = file_system(address)
-        is_glob = any(sign in path for sign in "*?[")
-        listed = fs.glob(path, detail=True) if is_glob else fs.find(path, detail=True)
+        fs, _ = file_system(address)
+        files = list(find_files(address))
     except Exception as error:  # every file system has errors of its own
         raise InputError(
             stage,
             f"{address} cannot be listed ({describe(error)})",
             "correct the address, or the credentials and the endpoint in the environment",
         ) from error
-    root = path.rstrip("/")
-    if is_glob:  # names begin below the last folder without a wildcard
-        root = posixpath.dirname(path[: min(path.find(s) for s in "*?[" if s in path)])
-    elif root in listed:
-        root = posixpath.dirname(root)
-    for place, facts in listed.items():
-        if facts["type"] != "file":
-            continue
+    for name, place, facts in files:
         stamps = (facts.get(k) for k in ("ETag", "mtime", "LastModified", "created"))
         stamp = next((str(s) for s in stamps if s is not None), "")
         full = place if local_path(address) else fs.unstrip_protocol(place)
-        yield CorpusFile(full, place[len(root) :].lstrip("/"), int(facts["size"] or 0), stamp)
+        yield CorpusFile(full, name, int(facts["size"] or 0), stamp)
 
 
 @contextmanager

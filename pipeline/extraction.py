@@ -136,9 +136,9 @@ class Extractors:
     def _result(self, said: dict[str, str]) -> Result:
         if "reason" in said:
             return NotExtracted(said["reason"], said["evidence"], self.name)
-        if not said["text"].strip():
+        text = said["text"].replace("\0", "").strip()
+        if not text:
             return NotExtracted("no_text", f"title {said['title'][:80]!r}", self.name)
-        text = said["text"].strip().replace("\0", "")
         return Extracted(text, said["title"][:1_000], said["language"][:40], self.name)
 
 

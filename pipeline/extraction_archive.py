@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from pipeline.archives import ArchiveConfig, Page, Row, Skipped, read_archive
 from pipeline.archives_charset import Decoded
@@ -44,25 +45,23 @@ def read_documents(
 ) -> Iterator[WebDocument | Skipped | Failed]:
     """Every record of the archive as a document or as what became of it; see `read_archive`."""
     rows = read_archive(address, config)
-    while True:
+    for first in rows:  # each turn takes many: up to a page of plain text, or enough aside
         aside: deque[Skipped | Failed] = deque()
         plain: list[Page] = []
-        for (page, decoded), result in extractors.run(_html(rows, aside, plain)):
+        html = _html(chain([first], rows), aside, plain)
+        for (page, decoded), result in extractors.run(html):
             while aside and _place(aside[0]) < _place(page):
                 yield aside.popleft()
             yield _document(page, decoded, result)
-        at_end = not plain and len(aside) < MAX_ASIDE
         yield from aside
         for page in plain:
             yield _plain(page)
-        if at_end:
-            return
 
 
 def _html(
     rows: Iterator[Row], aside: deque[Skipped | Failed], plain: list[Page]
 ) -> Iterator[tuple[tuple[Page, Decoded], str]]:
-    """The HTML pages up to one of plain text, which ends them, so that the order is kept."""
+    """HTML pages up to one of plain text or `MAX_ASIDE` others, so that the order is kept."""
     for row in rows:
         if not isinstance(row, Page):
             aside.append(row)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from pipeline.errors import StageError
 from pipeline.extraction_process import NUMBER
@@ -28,6 +29,7 @@ _START = (
     "serve(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))"
 )
 _ENVIRONMENT = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin", "MALLOC_ARENA_MAX": "1"}
+_HERE = str(Path(__file__).resolve().parents[1])  # an editable install is not on sys.path
 Said = dict[str, str]
 
 
@@ -38,7 +40,8 @@ class GuardedProcess:
         self._cpu_limit_s = cpu_limit_s
         limits = [str(cpu_limit_s), str(memory_limit_mib << 20)]
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-S", "-c", _START, json.dumps(sys.path), extractor, *limits],
+            [sys.executable, "-P", "-S", "-c", _START, json.dumps([*sys.path, _HERE]), extractor,
+             *limits],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
             env=_ENVIRONMENT, start_new_session=True,
         )  # fmt: skip
@@ -51,7 +54,7 @@ class GuardedProcess:
             raise StageError(
                 "extraction",
                 f"the process of {extractor} does not start (exit code {self.close(5)})",
-                f"see what `python -c 'import {extractor}'` says",
+                f"see what `python -c 'import pipeline.extraction_process, {extractor}'` says",
             )
 
     def ask(self, batch: list[bytes]) -> Iterator[Said]:

@@ -20,17 +20,17 @@ import pyarrow.json
 
 from pipeline.document_batch import Batch, Fault, Fields, fill_kinds, make_ids, sift
 from pipeline.records import ROWS_PER_GROUP
+from pipeline.rejected import Rejected
 
 BLOCK_BYTES = 8 << 20
 _OPEN, _CLOSE, _RETURN, _NEWLINE = b"{}\r\n"
 
 
-class BadLine(Exception):  # noqa: N818  # a verdict on one line, not an error of the program
-    """A line that is no document: `reason` is a word, `evidence` what was seen."""
+class BadLine(Rejected):
+    """A line that is no document."""
 
     def __init__(self, reason: str, evidence: str) -> None:
-        super().__init__(reason, evidence)
-        self.reason, self.evidence = reason, evidence[:200]
+        super().__init__(reason, evidence[:200])
 
 
 def whole_lines(chunks: Iterable[bytes], max_line_bytes: int) -> Iterator[bytes]:

@@ -53,15 +53,12 @@ def _address(source: SourceConfig, file: SourceFile) -> str:
 
 
 def _record(address: str, page: WebDocument, max_bytes: int) -> Record:
-    text = page.text.replace("\x00", "")
-    size = len(text.encode("utf-8", "replace"))
+    size = len(page.text.encode())
     if size > max_bytes:
         raise Unusable("too_large", f"{page.url}: {size} bytes of text")
-    if not text.strip():
-        raise Unusable("empty", f"{page.url}: no text")
     facts = {name: getattr(page, name) for name in _FACTS}
     kept = {name: value for name, value in facts.items() if value}
-    return Record(address, text, page.url or None, metadata=kept)
+    return Record(address, page.text, page.url or None, metadata=kept)
 
 
 def _refuse(source: SourceConfig, file: SourceFile, address: str, row: Skipped | Failed) -> Refusal:

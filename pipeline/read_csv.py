@@ -16,7 +16,7 @@ from pipeline.json_lines import whole_lines
 from pipeline.read_bytes import SourceStream, chunks
 from pipeline.read_lines import max_line_bytes
 from pipeline.read_record import Record, Refusal, Unusable
-from pipeline.read_row import check_columns, read_row, refuse_rest, refuse_row
+from pipeline.read_row import check_columns, check_present, read_row, refuse_rest, refuse_row
 from pipeline.sources import SourceConfig, SourceFile
 
 
@@ -26,11 +26,12 @@ class _Rows:
     def __init__(self, stream: SourceStream, encoding: str | None, max_bytes: int) -> None:
         self.encoding = encoding or "utf-8"
         self.limit = max_line_bytes(max_bytes)
-        self.line = 0
+        self.line = self.held = 0
         self.cut = False
         self.blocks = whole_lines(self._utf8(chunks(stream)), self.limit)
         delimiter = "\t" if stream.file.suffix == ".tsv" else ","
-        self.reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
+        self.lines = self._lines()
+        self.reader = csv.reader(iter(self._next_line, None), delimiter=delimiter, strict=True)
 
     def _utf8(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """The content in UTF-8; wrong bytes stay wrong, so that they can be told by row."""
@@ -57,9 +58,18 @@ class _Rows:
                     line = line.removeprefix(codecs.BOM_UTF8)
                 yield line.decode("utf-8", "surrogateescape") + "\n"
 
+    def _next_line(self) -> str | None:
+        """A row of many quoted cells may go on for ever: it ends here, and reading goes on."""
+        line = next(self.lines, None)
+        self.held += len(line or "")
+        if self.held > self.limit + 2:  # a cut line has a quote and its end besides
+            self.cut = True
+            raise csv.Error(f"a row of over {self.limit} characters")
+        return line
+
     def __iter__(self) -> Iterator[tuple[int, list[str] | Unusable]]:
         while True:
-            begun, self.cut = self.line + 1, False
+            begun, self.cut, self.held = self.line + 1, False, 0
             others = csv.field_size_limit(self.limit)  # of the whole process; else 128 KiB
             try:
                 cells = next(self.reader)
@@ -100,9 +110,7 @@ def read_csv(source: SourceConfig, file: SourceFile, max_bytes: int) -> Iterator
 def _header(source: SourceConfig, cells: list[str] | Unusable) -> list[str]:
     if isinstance(cells, Unusable):
         raise cells
-    lacking = set(source.fields.columns.values()) - set(cells)
-    if lacking:
-        raise Unusable("missing_column", f"no {sorted(lacking)} among {cells[:30]}")
+    check_present(source, cells)
     return cells
 
 

@@ -22,7 +22,7 @@ from pipeline.read_notebook import MAX_NOTEBOOK_BYTES, notebook_record
 from pipeline.read_record import Record, Refusal, Unusable
 from pipeline.read_text import text_of_file
 from pipeline.sources import SourceConfig, SourceFile
-from pipeline.sources_listing import is_asked
+from pipeline.sources_listing import closed_folder, is_asked, printable
 
 if TYPE_CHECKING:
     from dulwich.objects import ObjectID
@@ -33,20 +33,22 @@ MAX_BASE_BYTES = 256 << 20  # of an earlier version that a blob is stored as a c
 
 def is_repository(path: Path) -> bool:
     """Whether a directory is a bare repository; a working tree holds one in `.git`."""
-    return (path / "HEAD").is_file() and (path / "objects").is_dir() and (path / "refs").is_dir()
+    folders = (path / "objects", path / "refs")
+    return os.path.isfile(path / "HEAD") and all(map(os.path.isdir, folders))
 
 
 def find_repositories(source: SourceConfig) -> list[SourceFile]:
     """The repositories at or below a local address, by name, with the commit as their stamp."""
     root = local_path(source.place)
-    if root is None or not root.is_dir():
+    if root is None or not os.path.isdir(root):
         raise InputError(
             "ingest",
             f"source {source.name!r}: {source.place} is not a local directory",
             "clone the repository here, and correct ingest.sources.address",
         )
     places: list[tuple[str, Path]] = []
-    for folder, folders, _ in os.walk(root):
+    closed: list[OSError] = []
+    for folder, folders, _ in os.walk(root, onerror=closed.append):
         here = Path(folder)
         if (here / ".git").exists() or is_repository(here):
             name = here.relative_to(root).as_posix()
@@ -59,7 +61,8 @@ def find_repositories(source: SourceConfig) -> list[SourceFile]:
             f"source {source.name!r}: there is no git repository at {root}",
             "correct ingest.sources.address or format",
         )
-    return [_resolve(source, name, path) for name, path in sorted(places)]
+    found = [_resolve(source, name, path) for name, path in sorted(places)]
+    return [*found, *(closed_folder(root, error) for error in closed)]
 
 
 def _open(path: str) -> Repo:
@@ -76,7 +79,7 @@ def _resolve(source: SourceConfig, name: str, path: Path) -> SourceFile:
         with _open(str(path)) as repo:
             commit = parse_commit(repo, revision.encode())
             size = sum(file.stat().st_size for file in Path(repo.controldir()).rglob("*.pack"))
-            return SourceFile(name, str(path), size, commit.id.decode())
+            return SourceFile(printable(name), str(path), size, commit.id.decode())
     except Exception as error:  # dulwich's errors have many types
         raise InputError(
             "ingest",
@@ -87,7 +90,15 @@ def _resolve(source: SourceConfig, name: str, path: Path) -> SourceFile:
 
 def read_git(source: SourceConfig, file: SourceFile, max_bytes: int) -> Iterator[Record | Refusal]:
     """The records of one repository, by path."""
-    with _open(file.place) as repo:
+    if file.trouble:
+        yield Unusable("unreadable", file.trouble).refuse(file.name)
+        return
+    try:
+        opened = _open(file.place)
+    except Exception as error:  # it was there when it was listed
+        yield Unusable("unreadable", describe(error)).refuse(file.name)
+        return
+    with opened as repo:
         try:
             entries = list(_entries(repo, file.stamp))
         except Exception as error:  # a tree or the commit is not there, or is damaged

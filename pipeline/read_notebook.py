@@ -37,22 +37,22 @@ def notebook_record(source: SourceConfig, name: str, raw: bytes, max_bytes: int)
     """The record of a notebook's bytes; Unusable where it has no cell with text."""
     try:
         notebook = json.loads(decode(raw, name))
-        cells = _cells(notebook)
+        cells, language = _cells(notebook), _language(notebook)
     except (ValueError, RecursionError) as error:
         raise Unusable("bad_json", str(error)[:200] or "nested too deeply") from error
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise Unusable("not_a_notebook", f"no cells as in a notebook ({error!r})") from error
-    language = _language(notebook)
     render = _as_script if source.kind == "code" else _as_markdown
     text = "\n\n".join(render(kind, body, language) for kind, body in cells) + "\n"
     if not cells:
         raise Unusable("empty", "no cell holds code or Markdown")
-    if len(text.encode("utf-8", "surrogatepass")) > max_bytes:
-        raise Unusable("too_large", f"its cells have over {max_bytes} bytes")
     try:
-        text.encode()
+        size = len(text.encode())
+        (language or "").encode()
     except UnicodeEncodeError as error:
         raise Unusable("lone_surrogate", str(error)) from error
+    if size > max_bytes:
+        raise Unusable("too_large", f"its cells have {size} bytes")
     facts = {"notebook_cells": len(cells), "notebook_language": language}
     return Record(name, text, language=language if source.kind == "code" else None, metadata=facts)
 
@@ -67,7 +67,7 @@ def _cells(notebook: Any) -> list[tuple[str, str]]:
     for cell in cells:
         kind = cell["cell_type"]
         if kind == "heading":  # version 3
-            kind, prefix = "markdown", "#" * int(cell.get("level", 1)) + " "
+            kind, prefix = "markdown", "#" * min(max(cell.get("level", 1), 1), 6) + " "
         else:
             prefix = ""
         body = cell.get("source", cell.get("input", ""))
@@ -79,7 +79,7 @@ def _cells(notebook: Any) -> list[tuple[str, str]]:
 
 def _language(notebook: Any) -> str | None:
     """The language that the notebook states, in lower case."""
-    facts = notebook.get("metadata", {})
+    facts = notebook.get("metadata") or {}
     for holder, key in (("language_info", "name"), ("kernelspec", "language")):
         found = facts.get(holder)
         stated = found.get(key) if isinstance(found, dict) else None

@@ -18,7 +18,7 @@ from pipeline.addresses import describe
 from pipeline.errors import InputError, StageError
 from pipeline.read_bytes import BOMB_BYTES, BOMB_RATIO, SourceStream
 from pipeline.read_record import Record, Refusal, Unusable
-from pipeline.read_row import check_columns, read_row, refuse_row
+from pipeline.read_row import check_columns, check_present, read_row, refuse_row
 from pipeline.sources import SourceConfig, SourceFile
 
 GROUP_BYTES = 256 << 20  # row groups of a file are dealt out in parts of about so many
@@ -38,7 +38,7 @@ def read_parquet(
             first = 1 + sum(_rows_of(parquet, i) for i in range(groups.start))
             if groups.start == 0 and parquet.metadata.num_rows == 0:
                 raise Unusable("empty", "0 rows")
-            _check_present(source, parquet.schema_arrow)
+            check_present(source, parquet.schema_arrow.names)
             for i in groups:
                 yield from _read_group(source, file, parquet, i, first, max_bytes)
                 first += _rows_of(parquet, i)
@@ -59,7 +59,7 @@ def _open(source: SourceConfig, stream: SourceStream) -> pq.ParquetFile:
     with _verdicts():
         parquet = _parquet_file(stream)
         schema, name = parquet.schema_arrow, source.fields.text
-        if name in schema.names and _is_text(schema.field(name).type):
+        if schema.names.count(name) == 1 and _is_text(schema.field(name).type):
             parquet = _parquet_file(
                 stream, metadata=parquet.metadata, read_dictionary=[source.fields.text]
             )
@@ -83,12 +83,6 @@ def _verdicts() -> Iterator[None]:
 
 def _rows_of(parquet: pq.ParquetFile, i: int) -> int:
     return int(parquet.metadata.row_group(i).num_rows)
-
-
-def _check_present(source: SourceConfig, schema: pa.Schema) -> None:
-    lacking = set(source.fields.columns.values()) - set(schema.names)
-    if lacking:
-        raise Unusable("missing_column", f"no {sorted(lacking)} among {schema.names[:30]}")
 
 
 def _read_group(
@@ -132,7 +126,7 @@ def _read_values(
         values = {
             column: batch.column(j)[row].as_py() for j, column in enumerate(batch.schema.names)
         }
-    except (UnicodeDecodeError, ValueError, OverflowError) as error:
+    except (ValueError, OverflowError) as error:
         return refuse_row(name, number, "undecodable", str(error))
     text = values.get(source.fields.text)
     if isinstance(text, bytes):  # a binary column, as some writers store text

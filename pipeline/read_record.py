@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from pipeline.records import make_doc_id
+from pipeline.rejected import Rejected
 from pipeline.sources import SourceConfig
 
 DROPS = frozenset({"empty", "no_docstring"})  # the record was read, and holds nothing to keep
@@ -47,12 +48,8 @@ class Refusal:
     dropped: bool = False  # a decision; otherwise a failure
 
 
-class Unusable(Exception):  # noqa: N818  # a verdict on one record, not an error of the program
-    """A record that gives no document: `reason` is a word, `evidence` what was seen."""
-
-    def __init__(self, reason: str, evidence: str) -> None:
-        super().__init__(reason, evidence)
-        self.reason, self.evidence = reason, evidence
+class Unusable(Rejected):
+    """A record that gives no document."""
 
     def refuse(self, address: str, offset: int | None = None) -> Refusal:
         """The refusal of the record at this address."""
@@ -79,8 +76,19 @@ def make_document(source: SourceConfig, record: Record) -> dict[str, Any]:
         "licence": record.licence or source.licence,
         "language": record.language or source.language,
         "origin": "human",
-        "metadata": json.dumps(metadata, ensure_ascii=False, sort_keys=True),
+        "metadata": _as_json(metadata),
     }
+
+
+def _as_json(metadata: Mapping[str, Any]) -> str:
+    """JSON of what tables hold: times and decimals as text, NaN and infinity as null."""
+    try:
+        return json.dumps(
+            metadata, ensure_ascii=False, sort_keys=True, default=str, allow_nan=False
+        )
+    except ValueError:
+        loose = json.dumps(metadata, default=str)
+        return _as_json(json.loads(loose, parse_constant=lambda _: None))
 
 
 def _group(source: SourceConfig, name: str, whole: bool) -> str:

@@ -78,8 +78,17 @@ def _word(row: Mapping[str, Any], column: str | None) -> str | None:
     return word
 
 
+def check_present(source: SourceConfig, names: list[str]) -> None:
+    """Unusable where a mapped column does not stand exactly once among those of a file."""
+    wanted = set(source.fields.columns.values())
+    if lacking := wanted - set(names):
+        raise Unusable("missing_column", f"no {sorted(lacking)} among {names[:30]}")
+    if twice := sorted(name for name in wanted if names.count(name) > 1):
+        raise Unusable("column_twice", f"{twice} stands more than once among {names[:30]}")
+
+
 def check_columns(source: SourceConfig, name: str, known: Iterable[str]) -> None:
-    """InputError where a mapped column is not among those of the table `name`."""
+    """InputError where a mapped column is not exactly once among those of the table `name`."""
     known = sorted(known)
     for field, column in source.fields.columns.items():
         if column not in known:
@@ -88,4 +97,10 @@ def check_columns(source: SourceConfig, name: str, known: Iterable[str]) -> None
                 f"source {source.name!r}: {name} has no column {column!r} for "
                 f"fields.{field.partition('.')[0]}, but {', '.join(known[:30]) or 'none'}",
                 "correct ingest.sources.fields, or state another format",
+            )
+        if known.count(column) > 1:
+            raise InputError(
+                "ingest",
+                f"source {source.name!r}: {name} has {known.count(column)} columns {column!r}",
+                "rename one of them, or choose another in ingest.sources.fields",
             )

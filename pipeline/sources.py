@@ -7,7 +7,6 @@ where all of them agree, and is stated where they do not: nothing is guessed fro
 
 from __future__ import annotations
 
-import codecs
 import sysconfig
 from dataclasses import dataclass
 from typing import Literal
@@ -119,9 +118,9 @@ class SourceConfig(Section):
     def _is_a_codec(cls, encoding: str | None) -> str | None:
         if encoding is not None:
             try:
-                codecs.lookup(encoding)
+                "a".encode(encoding)
             except LookupError:
-                raise ValueError(f"no encoding is called {encoding!r}") from None
+                raise ValueError(f"no encoding of text is called {encoding!r}") from None
         return encoding
 
     @property

@@ -38,7 +38,7 @@ def read_front_matter(source: SourceConfig, files: list[SourceFile]) -> dict[str
         return {}
     try:
         with SourceStream(source, readme) as stream:
-            text = stream.read(_README_BYTES).decode("utf-8", "replace")
+            text = stream.read(_README_BYTES).decode("utf-8", "replace").replace("\r\n", "\n")
         _, opening, rest = text.partition("---\n")
         facts = yaml.safe_load(rest.partition("\n---")[0]) if opening and not _ else None
     except (Unusable, yaml.YAMLError):
@@ -65,7 +65,15 @@ def choose_files(
         patterns = [(split, glob) for split, glob in patterns if split == source.split]
     exact = {glob for _, glob in patterns}
     globs = [glob for glob in exact if any(sign in glob for sign in "*?[")]
-    return [f for f in tables if f.name in exact or any(fnmatch(f.name, g) for g in globs)]
+    chosen = [f for f in tables if f.name in exact or any(fnmatch(f.name, g) for g in globs)]
+    if not chosen:
+        raise InputError(
+            "ingest",
+            f"source {source.name!r}: no table at {source.place} is one of {sorted(exact)}, which "
+            "its README names",
+            "correct the README, or ingest.sources.subset, split, include or exclude",
+        )
+    return chosen
 
 
 def _choose(source: SourceConfig, configs: list[Any]) -> dict[str, Any]:

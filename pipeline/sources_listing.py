@@ -8,18 +8,16 @@ wrong (an address, a pattern, credentials) is one line, before anything is read.
 from __future__ import annotations
 
 import os
-import posixpath
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
-from pipeline.addresses import describe, file_system, local_path
+from pipeline.address_listing import WILDCARDS, find_files
+from pipeline.addresses import describe, local_path
 from pipeline.errors import InputError
 from pipeline.sources import SourceConfig, SourceFile
 
-WILDCARDS = "*?["
 NOT_ENTERED = {"__pycache__", ".git"}
 _STAMPS = ("ETag", "etag", "CRC", "blob_id", "mtime", "LastModified", "last_commit", "created")
 
@@ -47,9 +45,9 @@ def _matches(path: str, patterns: Iterable[str]) -> bool:
 
 def _list(source: SourceConfig) -> Iterator[SourceFile]:
     path = local_path(source.place)
-    if path is not None and path.is_dir():
+    if path is not None and os.path.isdir(path):
         return _walk(path)
-    if path is not None and path.exists():
+    if path is not None and os.path.exists(path):
         return iter([local_file(path, path.name)])
     if path is not None and not any(sign in str(path) for sign in WILDCARDS):
         raise InputError(
@@ -67,11 +65,14 @@ def _walk(root: Path) -> Iterator[SourceFile]:
         for name in files:
             path = Path(folder) / name
             yield local_file(path, path.relative_to(root).as_posix())
-    for error in closed:
-        path = Path(error.filename)
-        name = _printable(path.relative_to(root).as_posix())
-        trouble = f"the directory cannot be listed: {error.strerror}"
-        yield SourceFile(name, str(path), 0, "", trouble)
+    yield from (closed_folder(root, error) for error in closed)
+
+
+def closed_folder(root: Path, error: OSError) -> SourceFile:
+    """A folder that cannot be listed, as a file with its trouble."""
+    path = Path(error.filename)
+    trouble = f"the directory cannot be listed: {error.strerror}"
+    return SourceFile(printable(path.relative_to(root).as_posix()), str(path), 0, "", trouble)
 
 
 def local_file(path: Path, name: str) -> SourceFile:
@@ -80,24 +81,20 @@ def local_file(path: Path, name: str) -> SourceFile:
         facts = path.stat()
     except OSError as error:
         trouble = error.strerror or type(error).__name__
-        return SourceFile(_printable(name), str(path), 0, "", trouble)
+        return SourceFile(printable(name), str(path), 0, "", trouble)
     if not stat.S_ISREG(facts.st_mode):  # to open a pipe would wait for a writer, for ever
-        return SourceFile(_printable(name), str(path), 0, "", "a pipe, socket or device")
-    return SourceFile(_printable(name), str(path), facts.st_size, str(facts.st_mtime_ns))
+        return SourceFile(printable(name), str(path), 0, "", "a pipe, socket or device")
+    return SourceFile(printable(name), str(path), facts.st_size, str(facts.st_mtime_ns))
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """A file's name as text that can be written, whatever bytes it is made of."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _find(source: SourceConfig) -> Iterator[SourceFile]:
     try:
-        fs, path = file_system(source.place)
-        fs.invalidate_cache()  # what a store said earlier in this process may be true no more
-        is_glob = any(sign in path for sign in WILDCARDS)
-        listed: Mapping[str, Any]
-        listed = fs.glob(path, detail=True) if is_glob else fs.find(path, detail=True)
+        files = list(find_files(source.place))
     except Exception as error:  # every file system has errors of its own
         raise InputError(
             "ingest",
@@ -105,17 +102,9 @@ def _find(source: SourceConfig) -> Iterator[SourceFile]:
             "correct ingest.sources.address, or the credentials and the endpoint in the "
             "environment",
         ) from error
-    root = path.rstrip("/")
-    if is_glob:  # names begin below the last folder without a wildcard
-        root = posixpath.dirname(path[: min(path.find(s) for s in WILDCARDS if s in path)])
-    elif root in listed:
-        root = posixpath.dirname(root)
-    for place, facts in listed.items():
-        if facts["type"] != "file":
-            continue
+    for name, place, facts in files:
         if local_path(source.place) is not None:
-            yield local_file(Path(place), place[len(root) :].lstrip("/"))
+            yield local_file(Path(place), name)
             continue
         stamps = [f"{facts[key]}" for key in _STAMPS if facts.get(key) is not None]
-        name = _printable(place[len(root) :].lstrip("/"))
-        yield SourceFile(name, place, int(facts.get("size") or 0), " ".join(stamps))
+        yield SourceFile(printable(name), place, int(facts.get("size") or 0), " ".join(stamps))

@@ -58,7 +58,7 @@ def list_source(source: SourceConfig) -> Listed:
     """The files of a source and their format; InputError where the recipe is wrong about them."""
     path = local_path(source.place)
     if source.format == "git" or (
-        source.format is None and path is not None and path.is_dir() and is_repository(path)
+        source.format is None and path is not None and is_repository(path)
     ):
         listed = Listed(source, "git", find_repositories(source))
     else:
@@ -71,6 +71,8 @@ def list_source(source: SourceConfig) -> Listed:
             files = choose_files(source, files, facts) if _is_dataset(source, facts) else tables
             stated = facts.get("license")
             licence = stated if isinstance(stated, str) else None
+        elif form == "archive":
+            files = tables
         listed = Listed(source, form, files, licence)
     _check_fitting(listed)
     return listed
@@ -163,6 +165,8 @@ def stamps(listed: Listed) -> Iterator[tuple[str, str]]:
 
     A commit names the content of a repository; a store's file has the stamp that the store gives.
     """
+    if listed.dataset_licence is not None:  # its README is not among the files
+        yield f"{listed.source.name}/README.md", listed.dataset_licence
     for file in listed.files:
         name = f"{listed.source.name}/{file.name}"
         if file.trouble:

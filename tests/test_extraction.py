@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from functools import cache
+from pathlib import Path
 
 import psutil
 import pytest
+from archive_material import response
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -197,6 +199,31 @@ def test_an_archive_gives_its_documents_in_order_and_a_row_for_every_record(name
     documents = [row for row in found[1] if isinstance(row, WebDocument)]
     assert len(documents) >= sum(isinstance(row, Page) for row in rows) - 1
     assert all(row.text.strip() and row.charset and row.charset_by for row in documents)
+
+
+def test_no_record_is_lost_where_pages_are_few_among_others(tmp_path):
+    gone = response("http://a.org/gone", b"no", status=404)
+    page = response("http://a.org/", GOOD.encode())
+    path = tmp_path / "a.warc"
+    path.write_bytes((gone * 600 + page) * 2 + gone * 1_000 + page)
+    with Extractors(ExtractionConfig()) as extractors:
+        found = list(read_documents(str(path), ArchiveConfig(), extractors))
+    assert [row.offset for row in found] == [row.offset for row in read_archive(str(path))]
+    assert sum(isinstance(row, WebDocument) for row in found) == 3
+
+
+def test_an_editable_install_finds_its_own_package_from_any_folder(tmp_path):
+    root = Path(__file__).resolve().parents[1]
+    script = (  # as where a finder, and not sys.path, leads to the package
+        f"import sys; sys.path.insert(0, {str(root)!r}); import pipeline; del sys.path[0]\n"
+        "from pipeline.extraction import ExtractionConfig, Extractors\n"
+        "with Extractors(ExtractionConfig()) as extractors:\n"
+        f"    print(list(extractors.run([(1, {GOOD!r})])))\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, timeout=60, check=True
+    )
+    assert b"follows the Moon" in told.stdout
 
 
 def test_an_extractor_that_is_not_installed_or_does_not_start_is_an_error(monkeypatch):

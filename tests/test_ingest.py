@@ -13,6 +13,7 @@ from pipeline.read_record import Unusable
 from pipeline.read_text import docstring
 from pipeline.records import DOCUMENT, read_rows
 from pipeline.sources import SourceConfig
+from pipeline.sources_plan import list_source, stamps
 
 ODD_FILES = {
     "good.py": b'"""Adds."""\n\ndef add(a, b):\n    return a + b\n',
@@ -176,3 +177,32 @@ def test_a_mistake_in_the_mapping_is_found_in_the_plan(tmp_path):
     source = SourceConfig(name="rows", address=str(tmp_path), kind="web", fields={"text": "body"})
     with pytest.raises(InputError, match="has no column 'body'"):
         STAGE.hash_inputs(Sections({IngestConfig: IngestConfig(sources=(source,))}))
+
+
+def dataset(root, front_matter, line_end="\n"):
+    (root / "data").mkdir(parents=True, exist_ok=True)
+    (root / "data" / "train.jsonl").write_text('{"text": "a text"}\n')
+    lines = ("---", front_matter, "---", "")
+    (root / "README.md").write_bytes(line_end.join(lines).encode())
+    return SourceConfig(name="set", address=str(root), kind="web")
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_another_licence_in_the_readme_is_new_work(tmp_path, line_end):
+    hashes = []
+    for licence in ("mit", "apache-2.0"):
+        listed = list_source(dataset(tmp_path, f"license: {licence}", line_end))
+        assert listed.dataset_licence == licence
+        hashes.append(list(stamps(listed)))
+    assert hashes[0] != hashes[1]
+
+
+def test_a_dataset_whose_readme_names_no_file_that_is_there_says_so(tmp_path):
+    with pytest.raises(InputError, match=r"is one of \['other/\*'\], which its README names"):
+        list_source(dataset(tmp_path, "configs: [{config_name: default, data_files: other/*}]"))
+
+
+def test_an_address_that_no_file_can_have_is_one_line():
+    source = SourceConfig(name="long", address="x" * 300, kind="web")
+    with pytest.raises(InputError, match="is not a directory or a file"):
+        list_source(source)

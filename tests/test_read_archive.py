@@ -3,9 +3,11 @@
 import json
 
 import pytest
-from source_reading import read
+from archive_material import response
+from source_reading import read, source
 
 from conftest import SHARED_DATA
+from pipeline.sources_plan import list_source
 
 WEB = SHARED_DATA / "web"
 pytestmark = pytest.mark.skipif(not WEB.is_dir(), reason="the shared data is not here")
@@ -41,3 +43,9 @@ def test_a_cut_archive_gives_what_stood_before_the_cut(tmp_path):
     assert not rejects[-1]["dropped"]
     assert rejects[-1]["reason"] == "cut_off"
     assert rejects[-1]["url_or_path"] == f"a.warc.gz:{rejects[-1]['offset']}"
+
+
+def test_a_readme_beside_archives_is_no_archive(tmp_path):
+    (tmp_path / "a.warc").write_bytes(response("http://a.org/", b"<p>words</p>"))
+    (tmp_path / "README.md").write_text("Where these come from.")
+    assert [file.name for file in list_source(source(tmp_path)).files] == ["a.warc"]

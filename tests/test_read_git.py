@@ -1,6 +1,7 @@
 """Git repositories, bare and not, made with the real git, with its own and with crafted packs."""
 
 import json
+import os
 import shutil
 import subprocess
 import zlib
@@ -9,10 +10,12 @@ import pytest
 from dulwich.objects import Commit, Tree
 from dulwich.repo import Repo
 from identify.vendor.licenses import LICENSES
-from source_reading import read, reasons
+from source_reading import read, reasons, source
 
 from pipeline.errors import InputError
 from pipeline.read_git_sizes import object_sizes
+from pipeline.read_source import Limits, read_piece
+from pipeline.sources_plan import list_source, make_pieces
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 
@@ -152,3 +155,29 @@ def test_a_bomb_is_refused_by_its_header(tmp_path):
     assert documents == []
     assert refused["reason"] == "too_large"
     assert refused["evidence"] == f"{size} bytes"
+
+
+def test_a_repository_of_a_name_that_is_no_text_and_one_that_went_away(tmp_path, work):
+    os.rename(os.fsencode(work), os.fsencode(tmp_path / "owner") + b"/\xff")
+    documents, _ = read(tmp_path, format="git")
+    assert {d["group"] for d in documents} == {"here/owner/\\xff"}
+    given = source(tmp_path, format="git")
+    (piece,) = make_pieces([list_source(given)])
+    shutil.rmtree(tmp_path / "owner")
+    (refusal,) = read_piece(given, piece, Limits(10_000))
+    assert refusal.reason == "unreadable"
+
+
+def test_a_folder_that_cannot_be_listed_is_a_refusal(tmp_path, work, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def refuse(path):  # as for anybody but root, whom no permission stops
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    documents, rejects = read(tmp_path, format="git")
+    assert documents
+    assert reasons(rejects)["closed"] == "unreadable"

@@ -3,11 +3,14 @@
 import csv
 import gzip
 import json
+import math
+from datetime import UTC, datetime
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from pydantic import ValidationError
 from source_reading import read, reasons, source
 
 from pipeline import read_parquet
@@ -237,3 +240,35 @@ def test_kinds_come_from_a_column(tmp_path):
     documents, (bad,) = read(write(tmp_path / "a.jsonl", rows), fields={"kind": "k"})
     assert [d["kind"] for d in documents] == ["code", "web"]
     assert bad["reason"] == "unknown_kind"
+
+
+def test_a_row_of_csv_that_does_not_end_is_not_held(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("text,b\n" + '"x\n",' * 300_000 + '"\nlast,1\n')
+    documents, rejects = read(path)
+    assert rejects[0]["reason"] == "too_large"
+    assert rejects[0]["url_or_path"] == "a.csv:2"
+    assert documents[-1]["text"] == "last"
+
+
+def test_metadata_of_any_type_is_json(tmp_path):
+    when = datetime(2020, 1, 2, tzinfo=UTC)
+    rows = [{"text": "one", "when": when, "stars": math.nan}]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    (document,), _ = read(tmp_path / "a.parquet", fields={"metadata": ["when", "stars"]})
+    facts = json.loads(document["metadata"], parse_constant=pytest.fail)
+    assert (facts["when"], facts["stars"]) == ("2020-01-02 00:00:00+00:00", None)
+
+
+def test_a_mapped_column_that_stands_twice_is_refused(tmp_path):
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    pq.write_table(table, tmp_path / "b.parquet")
+    pq.write_table(pa.table({"text": ["c"]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match="has 2 columns 'text'"):
+        read(tmp_path / "b.parquet")
+    assert reasons(read(tmp_path)[1]) == {"b.parquet": "column_twice"}
+
+
+def test_an_encoding_that_is_not_of_text_is_refused(tmp_path):
+    with pytest.raises(ValidationError, match="no encoding of text is called 'base64'"):
+        source(tmp_path, encoding="base64")

@@ -98,11 +98,20 @@ def test_old_and_broken_notebooks(tmp_path):
     old = {"worksheets": [{"cells": [{"cell_type": "heading", "level": 2, "source": "Old"},
                                      {"cell_type": "code", "input": "y = 2"}]}]}  # fmt: skip
     files = {"a": json.dumps(old), "b": "{", "c": "[1]", "d": '{"cells": []}', "e": "[" * 100_000,
-             "f": '{"cells": [{"cell_type": "code", "source": [1]}]}', "g": ""}  # fmt: skip
+             "f": '{"cells": [{"cell_type": "code", "source": [1]}]}', "g": "",
+             "h": '{"cells": [{"cell_type": "code", "source": "z"}], "metadata": null}',
+             "i": '{"cells": [{"cell_type": "heading", "level": Infinity, "source": "z"}]}',
+             "j": '{"cells": [{"cell_type": "heading", "level": 900000000, "source": "z"}]}',
+             "k": '{"cells": [{"cell_type": "code", "source": "z"}], "metadata": {"kernelspec":'
+                  ' {"language": "\\ud800"}}}'}  # fmt: skip
     for name, content in files.items():
         (tmp_path / f"{name}.ipynb").write_text(content)
     documents, rejects = read(tmp_path, kind="code")
-    assert [d["text"] for d in documents] == ["# %% [markdown]\n# ## Old\n\n# %%\ny = 2\n"]
+    assert [d["text"] for d in documents] == [
+        "# %% [markdown]\n# ## Old\n\n# %%\ny = 2\n", "# %%\nz\n",
+        "# %% [markdown]\n# ###### z\n", "# %% [markdown]\n# ###### z\n",
+    ]  # fmt: skip
     assert list(reasons(rejects).values()) == [
         "bad_json", "not_a_notebook", "empty", "bad_json", "not_a_notebook", "empty",
+        "lone_surrogate",
     ]  # fmt: skip
