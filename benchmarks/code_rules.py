@@ -30,7 +30,7 @@ from pipeline.code_rules import PRESETS, CodeRules, judge_code
 from pipeline.code_syntax import check_python
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "code" / "python_files.jsonl.gz"
-QUICK_FILES, PARSED_FILES, ROUNDS = 1_500, 500, 5
+QUICK_FILES, PARSED_FILES, GUESSED_FILES, ROUNDS = 1_500, 500, 300, 5
 LEAST_FILES_PER_S = 3_000
 
 
@@ -42,7 +42,8 @@ def main() -> None:
     with gzip.open(DATA, "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     few = rows[:QUICK_FILES] if options.quick else rows
-    report(_speed(few) + _drops(rows) + _found(rows) + _licence_files(), options.json)
+    found = _drops(rows) + _found(rows) + _notices(rows) + _guesses(rows) + _licence_files()
+    report(_speed(few) + found, options.json)
 
 
 def _columns(rows: list[dict[str, Any]]) -> tuple[pa.Array, list[str], list[str | None]]:
@@ -123,6 +124,31 @@ def _found(rows: list[dict[str, Any]]) -> list[Row]:
         Row("flagged as generated in generated repositories", statistics.mean(generated), "share"),
         Row("licence told by the file itself", len(stated), "files"),
         Row("of these, as the repository's", same, "share"),
+    ]
+
+
+def _notices(rows: list[dict[str, Any]]) -> list[Row]:
+    """Licence notices at the beginning of files, and how much text they are."""
+    removed = strip_notices(_columns(rows)[0]).removed_chars
+    chars = sum(len(row["text"]) for row in rows)
+    return [
+        Row("licence notices", sum(n > 0 for n in removed), f"of {len(rows):,} files"),
+        Row("of all characters", sum(removed) / chars, "share"),
+    ]
+
+
+def _guesses(rows: list[dict[str, Any]]) -> list[Row]:
+    """What pygments takes Python files for, by their text alone."""
+    from pygments.lexers import guess_lexer
+
+    texts = [row["text"] for row in rows[:: len(rows) // GUESSED_FILES][:GUESSED_FILES]]
+    began = time.process_time()
+    names = Counter(guess_lexer(text).name for text in texts)
+    us = (time.process_time() - began) / len(texts) * 1e6
+    wrong = len(texts) - names.pop("Python")
+    return [
+        Row("pygments guesses another language", wrong, f"of {len(texts)} files", peers=names),
+        Row("pygments guesses", us, "microseconds a file"),
     ]
 
 

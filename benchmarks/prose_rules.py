@@ -23,6 +23,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from benchmarks.datatrove_words import words_of
 from benchmarks.measured import Row, arguments, report
 from pipeline.language import LanguageRules, identify, judge_languages
 from pipeline.prose_measures import measure
@@ -32,6 +33,8 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 LEAST_CHARS, WINDOW_CHARS = 1_000, 3_000
 DOCUMENTS, QUICK_DOCUMENTS, PEER_DOCUMENTS, ROUNDS = 30_000, 6_000, 1_500, 5
 AIM_US = 250
+READ_CHARS, ALL_CHARS = (1_000, 600, 300, 200, 100), 2**31 - 1
+ENGLISH_KINDS = {"textbook", "encyclopedia", "licence", "patent", "abstract"}
 BATCH = 4_000
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -43,7 +46,8 @@ def main() -> None:
         sys.exit(f"prose_rules: there is no {DATA}; give it the texts")
     prose = rows_of("web/prose")
     rows = _speed(windows(prose, QUICK_DOCUMENTS if options.quick else DOCUMENTS))
-    report(rows + _agreement(prose) + _drops(prose) + _languages(prose), options.json)
+    rows += _agreement(prose) + _drops(prose) + _languages(prose) + _beginnings(prose)
+    report(rows, options.json)
 
 
 def rows_of(name: str) -> list[dict[str, Any]]:
@@ -65,29 +69,12 @@ def windows(prose: list[dict[str, Any]], count: int) -> list[str]:
     return windows[:count]
 
 
-def _tokenizer(split: Callable[[str], list[str]]) -> Any:
-    """Words for datatrove's filters; sentences are not asked for."""
-    from datatrove.utils.word_tokenizers import WordTokenizer
-
-    class Words(WordTokenizer):
-        def word_tokenize(self, text: str) -> list[str]:
-            return split(text)
-
-        def sent_tokenize(self, text: str) -> list[str]:
-            raise NotImplementedError
-
-        def span_tokenize(self, text: str) -> list[tuple[int, int]]:
-            raise NotImplementedError
-
-    return Words()
-
-
 def gopher(split: Callable[[str], list[str]], *steps: str) -> Callable[[list[str]], list[bool]]:
     """datatrove's Gopher filters: whether each text is kept."""
     from datatrove.data import Document
     from datatrove.pipeline import filters
 
-    made = [getattr(filters, step)(language=_tokenizer(split)) for step in steps]
+    made = [getattr(filters, step)(language=words_of(split)) for step in steps]
 
     def keep(texts: list[str]) -> list[bool]:
         documents = [Document(text=text, id="") for text in texts]
@@ -162,18 +149,49 @@ def _drops(prose: list[dict[str, Any]]) -> list[Row]:
 
 def _languages(prose: list[dict[str, Any]]) -> list[Row]:
     """Accuracy where the language is known, and what a limit on the score costs."""
-    danish = [row["text"] for row in rows_of("labelled/fineweb_c_danish_edu_human")]
-    english = [row["text"] for row in rows_of("labelled/onestop_english")]
-    shares = {
-        name: statistics.mean(label == code for label in identify(texts).labels)
-        for name, code, texts in (("Danish", "da", danish), ("English", "en", english))
-    }
+    known = {
+        "Danish pages": ("da", [r["text"] for r in rows_of("labelled/fineweb_c_danish_edu_human")]),
+        "English news lessons": ("en", [r["text"] for r in rows_of("labelled/onestop_english")]),
+        "English books and papers": (
+            "en", [row["text"] for row in prose if row["kind"] in ENGLISH_KINDS]
+        ),
+    }  # fmt: skip
+    rows = []
+    for name, (code, texts) in known.items():
+        share = statistics.mean(label == code for label in identify(texts).labels)
+        rows.append(Row(f"{name} told as such", share, f"of {len(texts):,}"))
     found = identify([row["text"] for row in prose])
+    spanish = [
+        row["kind"] == "forum" and label == "es"
+        for row, label in zip(prose, found.labels, strict=True)
+    ]
     doubted = judge_languages(found, LanguageRules(keep=("en",), min_score=0.65))
-    share = statistics.mean(verdict is not None for verdict in doubted)
+    reasons = Counter(verdict.reason for verdict in doubted if verdict)
     return [
-        *(Row(f"{name} told as such", value, "share") for name, value in shares.items()),
-        Row("prose that is not English with a score of 0.65", share, "share"),
+        *rows,
+        Row("forum questions told as Spanish", sum(spanish), "documents"),
+        Row("not English with a score of 0.65", reasons.total(), "documents", peers=reasons),
+    ]
+
+
+def _beginnings(prose: list[dict[str, Any]]) -> list[Row]:
+    """What reading only the beginning of a text costs and saves."""
+    texts = pa.array([row["text"] for row in prose])
+    labels: dict[int, list[str | None]] = {}
+    us: dict[int, float] = {}
+    for chars in (ALL_CHARS, *READ_CHARS):
+        began = time.process_time()
+        labels[chars] = identify(texts, chars).labels
+        us[chars] = (time.process_time() - began) / len(texts) * 1e6
+    whole = labels[ALL_CHARS]
+    same = {
+        str(chars): statistics.mean(a == b for a, b in zip(labels[chars], whole, strict=True))
+        for chars in READ_CHARS
+    }
+    times = {str(chars): us[chars] for chars in READ_CHARS}
+    return [
+        Row("language by the whole text", us[ALL_CHARS], "microseconds a document", peers=times),
+        Row("language by 300 characters, labels as by the whole", same["300"], "share", peers=same),
     ]
 
 

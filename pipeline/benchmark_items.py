@@ -68,27 +68,23 @@ def read_items(config: BenchmarkConfig) -> list[Item]:
     path = Path(config.path)
     try:
         rows = list(_rows(path))
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        csv.Error,
-        zlib.error,
-    ) as error:  # Arrow's are among them
+    # Arrow's errors are among these; a RuntimeError is of JSON that is nested too deeply.
+    except (OSError, EOFError, ValueError, RuntimeError, csv.Error, zlib.error) as error:
         raise InputError(
             "decontaminate",
             f"benchmark {config.name!r}: {path} cannot be read ({error})",
             "correct decontaminate.benchmarks",
         ) from error
     made = [_item(config.name, i, row, config.item_fields) for i, row in enumerate(rows)]
-    found = [item for item in made if item.alone or item.alone_code or item.question]
-    if not found:
-        known = sorted(map(str, rows[0])) if rows else []
-        wanted = config.item_fields.model_dump(exclude_defaults=True)
+    found = [item for item in made if item.alone or item.alone_code or item.question or item.code]
+    wanted = config.item_fields.names
+    missing = set(wanted).difference(*(cut(row, config.item_fields) for row in rows))
+    if missing or not found:
+        known = sorted({str(name) for row in rows for name in row})
         raise InputError(
             "decontaminate",
             f"benchmark {config.name!r}: {path} has {len(rows)} rows and nothing in the fields "
-            f"{list(config.fields) or wanted}",
+            f"{sorted(missing) or wanted}",
             f"its fields are {known}" if known else "give a file with rows",
         )
     return found
@@ -133,6 +129,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     for line in text.split("\n"):  # JSON lets other line ends stand inside a string
         if line.strip():
             row = json.loads(line)
+            if r"\ud" in line.lower():  # half a pair of escapes is no character
+                row = json.loads(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
             if not isinstance(row, dict):
                 raise ValueError(f"a row is no JSON object: {line[:60]}")
             yield row

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.code_counts import SYNTAX, Count
+from pipeline.ratios import column_ratio, share_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,20 +63,10 @@ def measure_code(texts: pa.Array | pa.ChunkedArray, languages: Sequence[str | No
     from pipeline.code_reading import count_code
 
     counts = count_code(texts, languages)
-    found = {name: _over(counts, *ratio) for name, ratio in _RATIOS.items()}
+    found = {name: column_ratio(counts, *ratio) for name, ratio in _RATIOS.items()}
     visible = counts[:, Count.CHARS] - counts[:, Count.SPACES]
-    found["letters_of_visible_share"] = _divide(counts[:, Count.LETTERS], visible)
+    found["letters_of_visible_share"] = share_of(counts[:, Count.LETTERS], visible)
     unmarked = np.array([language not in SYNTAX for language in languages], bool)
     for name in ("comment_share", "comment_line_share"):
         found[name][unmarked] = np.nan
     return found
-
-
-def _over(counts: npt.NDArray[np.int64], what: Count, per: Count | None) -> npt.NDArray[np.float64]:
-    if per is None:
-        return counts[:, what].astype(np.float64)
-    return _divide(counts[:, what], counts[:, per])
-
-
-def _divide(parts: npt.NDArray[np.int64], wholes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)

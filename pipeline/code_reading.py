@@ -46,6 +46,7 @@ from pipeline.code_lines import (
     ends_block,
     say,
 )
+from pipeline.code_points import code_point
 from pipeline.prose_repeats import mask_for
 
 MOST_BYTES = 16 << 20  # of a longer text the beginning is read
@@ -94,7 +95,7 @@ def _count_characters(text: Any, end: int, classes: Any, t: Any) -> None:
     was_word = False
     while at < end:
         byte = np.int64(text[at])
-        point, width = (byte, 1) if byte < 0x80 else _decode(text, at)
+        point, width = code_point(text, at)
         kind = np.int64(classes[point])
         t[Count.CHARS] += 1
         t[Count.NON_ASCII] += byte >= 0x80
@@ -167,19 +168,6 @@ def _count_lines(
                     is_docstring = at - full_at <= 1  # a letter may stand before it: r, b, u
                     is_comment = is_docstring
         was_word = (kind & WORD) != 0
-
-
-@compiled
-def _decode(text: Any, at: int) -> Any:
-    """The code point of two bytes or more that begins here, and its width."""
-    byte, second = np.int64(text[at]), np.int64(text[at + 1]) & 0x3F
-    if byte < 0xE0:
-        return (byte & 0x1F) << 6 | second, 2
-    third = np.int64(text[at + 2]) & 0x3F
-    if byte < 0xF0:
-        return (byte & 0x0F) << 12 | second << 6 | third, 3
-    point = (byte & 0x07) << 18 | second << 12 | third << 6 | (np.int64(text[at + 3]) & 0x3F)
-    return min(point, 0x10FFFF), 4
 
 
 @compiled

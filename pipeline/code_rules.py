@@ -45,7 +45,7 @@ _DATA = ("json", "yaml", "csv", "xml")
 class CodeRule(Rule):
     """A file is dropped where the measure is under the minimum or over the maximum."""
 
-    measure: CodeMeasure | Flag = Field(  # type: ignore[assignment]  # code has measures of its own
+    measure: Literal[CodeMeasure, Flag] = Field(  # type: ignore[assignment]  # code has measures of its own
         description="What is measured, or a flag (1 where set); docs/code_rules.md lists all."
     )
     languages: tuple[str, ...] = Field((), description="Only of these languages; empty: of all.")

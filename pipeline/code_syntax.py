@@ -6,8 +6,8 @@ is asked, whose grammar knows newer Python (`type X = int`, `class A[T]`): what 
 counts as parsing, so that a verdict does not hang on the interpreter's version. A text cut short is
 broken.
 
-Cost: 900 microseconds a file on the shared code (5.4 kB each), six times all other facts and rules
-together; tree-sitter alone takes 550 and lets much pass. So it is done only where it is asked for.
+Cost: 900 microseconds a file on the shared code (5.4 kB each), seven times all other facts and
+rules together (docs/code_rules.md). So it is done only where it is asked for.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pipeline.arms import ARMS, write_arms
 from pipeline.benchmark_items import BenchmarkConfig, read_items
@@ -54,6 +54,15 @@ class DecontaminateConfig(SearchRules):
     workers: int = Field(
         2, ge=1, le=256, description="Files searched at once.", json_schema_extra=HOW
     )
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _have_their_names(cls, value: tuple[BenchmarkConfig, ...]) -> tuple[BenchmarkConfig, ...]:
+        names = [benchmark.name for benchmark in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two benchmarks have the name {twice[0]!r}")
+        return value
 
 
 @dataclass(frozen=True)

@@ -106,13 +106,13 @@ def folding() -> Folding:
 
 def word_arrays(data: bytes) -> tuple[Any, Any, Any, Any]:
     """(hashes, has a letter, first byte, last byte + 1) of each word of UTF-8 text."""
-    from pipeline.leak_loops import fold_document
+    from pipeline.leak_loops import fold_document, most_words
 
-    room = len(data) * 3 + 8  # an expansion may give more words than bytes
+    view = np.frombuffer(data, np.uint8)
+    room = most_words(view, 0, len(data))
     hashes, letters = np.zeros(room, np.uint64), np.zeros(room, np.uint8)
     firsts, lasts = np.zeros(room, np.int64), np.zeros(room, np.int64)
     f = folding()
-    view = np.frombuffer(data, np.uint8)
     n = fold_document(
         view, 0, len(data), f.table, f.starts, f.codes, hashes, letters, firsts, lasts
     )

@@ -94,6 +94,15 @@ def fold_document(  # noqa: PLR0912  # one loop over bytes
 
 
 @compiled
+def most_words(data: Any, first: int, end: int) -> int:
+    """Room for the words of data[first:end]: ㌖ gives six for its three bytes, and none more."""
+    most = 8 + end - first
+    for i in range(first, end):
+        most += data[i] >= 0x80
+    return most
+
+
+@compiled
 def prefix_sums(hashes: Any, count: int, sums: Any) -> None:
     """sums[i] is the polynomial over the first i word hashes."""
     sums[0] = _0
@@ -181,16 +190,15 @@ def look_up(key: Any, keys: Any, slots: Any, bitmap: Any) -> int:
 def search_documents(
     data: Any, offsets: Any, table: Any, starts: Any, codes: Any,
     keys: Any, slots: Any, bitmap: Any, ends: Any, entries: Any, pairs: Any, powers: Any,
-    group_ends: Any, other_keys: Any, other_words: Any, near: int, found: Any,
+    reach: Any, group_ends: Any, other_keys: Any, other_words: Any, near: int, found: Any,
 ) -> int:  # fmt: skip
     """Write (document, entry, first byte, last byte, window's first byte, its last) of every run.
 
     `found` is int64[room, 6]; returns how many there are, which may be more than the room.
     """
-    longest = 0
+    room, n = 8, 0
     for d in range(len(offsets) - 1):
-        longest = max(longest, offsets[d + 1] - offsets[d])
-    room, n = longest + 8, 0
+        room = max(room, most_words(data, offsets[d], offsets[d + 1]))
     hashes, letters = np.empty(room, np.uint64), np.empty(room, np.uint8)
     firsts, lasts = np.empty(room, np.int64), np.empty(room, np.int64)
     sums = np.empty(room + 1, np.uint64)
@@ -209,9 +217,10 @@ def search_documents(
                 key = look_up(run_hash(sums, i, length, powers), keys, slots, bitmap)
                 if key < 0:
                     continue
-                low, high = max(0, i - near), min(words, i + length + near)
                 for entry in range(ends[key], ends[key + 1]):
                     unit = entries[entry, 0]
+                    beside = near + reach[unit]
+                    low, high = max(0, i - beside), min(words, i + length + beside)
                     if not _companions(
                         sums, low, high, group_ends[unit], group_ends[unit + 1],
                         other_keys, other_words, powers,

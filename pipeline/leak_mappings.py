@@ -50,6 +50,13 @@ class ItemFields(Section):
         None, description="What a copy may lack (a regular expression): both forms are searched."
     )
 
+    @property
+    def names(self) -> list[str]:
+        """The fields of a row that are asked for."""
+        joined = (*self.alone, *self.alone_code, self.question, self.answer, self.choices,
+                  self.code, self.id, self.gold)  # fmt: skip
+        return list(dict.fromkeys(name for part in joined if part for name in part.split("+")))
+
     @field_validator("pattern", "without")
     @classmethod
     def _compiles(cls, value: str | None) -> str | None:

@@ -24,7 +24,6 @@ from pydantic import Field
 
 from pipeline.benchmark_items import Item
 from pipeline.config import Section
-from pipeline.leak_index import WordRules, tells_alone
 from pipeline.leak_renaming import renamed
 from pipeline.leak_search import LeakSearch
 
@@ -49,11 +48,11 @@ class Plant:
     is_short: bool
 
 
-def plant(items: Sequence[Item], pages: Sequence[str], rules: WordRules) -> Iterator[Plant]:
-    """Every dress of every item; a question that does not tell by itself comes with companions."""
+def plant(items: Sequence[Item], pages: Sequence[str], told: frozenset[str]) -> Iterator[Plant]:
+    """Every dress of every item; a question not `told` by itself comes with companions."""
     for i, item in enumerate(items):
         page = pages[i % len(pages)] if pages else ""
-        short = bool(item.question) and not tells_alone(item.question, rules)
+        short = bool(item.question) and item.question not in told
         shown = _shown(item, short)
         if shown:
             for dress, put_on in DRESSES.items():
@@ -152,7 +151,7 @@ def measure_recall(
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SyntaxWarning)
-        plants = list(plant(chosen, pages, search.rules))
+        plants = list(plant(chosen, pages, search.words.told))
     texts = pa.array(
         [p.text.encode("utf-8", "replace").decode() for p in plants], pa.large_string()
     )

@@ -51,7 +51,7 @@ def _candidates(data: Any, offsets: Any, index: Index, near_words: int) -> Any:
         found = np.empty((room, 6), np.int64)
         n = search_documents(
             data, offsets, f.table, f.starts, f.codes, index.keys, index.slots, index.bitmap,
-            index.ends, index.entries, index.pairs, index.powers, index.group_ends,
+            index.ends, index.entries, index.pairs, index.powers, index.reach, index.group_ends,
             index.other_keys, index.other_words, near_words, found,
         )  # fmt: skip
         if n <= room:
@@ -91,14 +91,13 @@ def _prove_runs(
 
 
 def _prove_together(
-    data: Any, start: int, end: int, rows: list[Any], unit: Unit, _: Index
+    data: Any, start: int, end: int, rows: list[Any], unit: Unit, index: Index
 ) -> dict[str, Any] | None:
-    for _, _, first, last, low, high in rows:
+    """The first place where the unit's whole text and all its companions stand together."""
+    for _, _, _, _, low, high in rows:
         around = f" {' '.join(_fold(_decode(data, low, high)))} "
         wanted = [" ".join(_words(text)) for text in (unit.text, *unit.others)]
-        if _fold(_decode(data, first, last)) == _words(unit.text) and all(
-            f" {text} " in around for text in wanted
-        ):
+        if all(f" {text} " in around for text in wanted):
             return {
                 "kind": "together",
                 "evidence": " | ".join(wanted),
@@ -118,7 +117,8 @@ def _shown(data: Any, start: int, end: int, first: int, last: int) -> str:
 
 
 def _decode(data: Any, first: int, last: int) -> str:
-    return bytes(data[first:last]).decode("utf-8", "replace").replace("\ufffd", "")
+    """The text of some bytes, without what is left of a character that was cut."""
+    return bytes(data[first:last]).decode("utf-8", "ignore")
 
 
 def _fold(text: str) -> list[str]:

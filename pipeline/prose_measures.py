@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.prose_counts import Count
+from pipeline.ratios import column_ratio, share_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,19 +73,9 @@ def measure(texts: pa.Array | pa.ChunkedArray) -> Measures:
     from pipeline.prose_reading import count_texts
 
     counts = count_texts(texts)
-    found = {name: _over(counts, *ratio) for name, ratio in _RATIOS.items()}
+    found = {name: column_ratio(counts, *ratio) for name, ratio in _RATIOS.items()}
     in_rows = counts[:, Count.CHARS] - counts[:, Count.NEWLINES]
-    found["repeated_full_row_char_share"] = _divide(
+    found["repeated_full_row_char_share"] = share_of(
         counts[:, Count.REPEATED_FULL_ROW_CHARS], in_rows
     )
     return found
-
-
-def _over(counts: npt.NDArray[np.int64], what: Count, per: Count | None) -> npt.NDArray[np.float64]:
-    if per is None:
-        return counts[:, what].astype(np.float64)
-    return _divide(counts[:, what], counts[:, per])
-
-
-def _divide(parts: npt.NDArray[np.int64], wholes: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)

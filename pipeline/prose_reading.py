@@ -2,7 +2,7 @@
 
 A word is what stands between white space, as in `str.split`: the one tokenizer of all rules. It
 needs no model, costs next to nothing, and is what C4 uses; datatrove's English tokenizer (spaCy)
-parts punctuation from words and costs a hundred times a reading (docs/prose_rules.md).
+parts punctuation from words.
 
 UTF-8 is decoded as it is read, so lengths are in characters and classes are Unicode's. A text is
 copied between margins, so that loads of eight and 64 bytes may reach beyond it; of a text over
@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from classifiers.arrow_text import compiled, text_buffers
 from classifiers.byte_masks import LANES, eight_bytes, equal, ones
+from pipeline.code_points import code_point
 from pipeline.prose_counts import (
     BREAK,
     COUNTS,
@@ -47,7 +48,7 @@ _STOP_WORDS = np.array([int.from_bytes(w.encode(), "little") for w in STOP_WORDS
 _LONGEST_STOP_WORD = max(map(len, STOP_WORDS))
 _MARGIN = LANES
 _NEWLINE, _RETURN, _HASH, _DOT, _DASH = 10, 13, 35, 46, 45
-_ELLIPSIS, _BULLET, _LAST_POINT = 0x2026, 0x2022, 0x10FFFF
+_ELLIPSIS, _BULLET = 0x2026, 0x2022
 
 
 def count_texts(texts: pa.Array | pa.ChunkedArray) -> npt.NDArray[np.int64]:
@@ -104,7 +105,7 @@ def _count_text(
     row_at, row_chars = start, 0
     at = start
     while at <= end:  # the newline after the end closes what is open, and is not counted
-        point, width = _decode(text, at)
+        point, width = code_point(text, at)
         earlier, kind = kind, classes[point]
         if kind & SPACE:
             dots = 0
@@ -143,23 +144,6 @@ def _count_text(
     t[Count.STOP_WORDS] = ones(np.uint64(t[Count.STOP_WORDS]))
     count_paragraphs(text, first, last, mark + 1, table, t)
     return words
-
-
-@compiled
-def _decode(text: Any, at: int) -> Any:
-    """The code point that begins here, and how many bytes it has."""
-    byte = np.int64(text[at])
-    if byte < 0x80:
-        return byte, 1
-    second = np.int64(text[at + 1]) & 0x3F
-    if byte < 0xE0:
-        return (byte & 0x1F) << 6 | second, 2
-    third = np.int64(text[at + 2]) & 0x3F
-    if byte < 0xF0:
-        return (byte & 0x0F) << 12 | second << 6 | third, 3
-    fourth = np.int64(text[at + 3]) & 0x3F
-    point = (byte & 0x07) << 18 | second << 12 | third << 6 | fourth
-    return min(point, _LAST_POINT), 4
 
 
 @compiled

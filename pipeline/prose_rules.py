@@ -24,7 +24,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.clean_rules import Verdict
 from pipeline.config import Section
@@ -45,6 +45,12 @@ class Rule(Section):
     min: float | None = Field(None, description="Least value that is kept; null for none.")
     max: float | None = Field(None, description="Greatest value that is kept; null for none.")
     source: str = Field("recipe", description="Whose rule this is.")
+
+    @model_validator(mode="after")
+    def _keeps_something(self) -> Rule:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"rule {self.name!r}: min {self.min:g} is over max {self.max:g}")
+        return self
 
 
 def _rule(

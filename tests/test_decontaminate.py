@@ -14,6 +14,7 @@ from pipeline.benchmark_items import BenchmarkConfig, read_items
 from pipeline.decontaminate import STAGE, DecontaminateConfig
 from pipeline.errors import InputError, StageError
 from pipeline.leak_folding import fold_words
+from pipeline.leak_mappings import ItemFields
 from pipeline.leak_plants import DRESSES, PlantedConfig
 from pipeline.records import DOCUMENT, read_rows, write_table
 
@@ -130,6 +131,9 @@ PACKED[20] ^= 255  # in the middle of what is deflated
         ("a.jsonl.gz", bytes(PACKED), "cannot be read"),
         ("a.parquet", "PAR1", "cannot be read"),
         ("a.csv", "id,prompt\n1,x,more\n", r"its fields are \['None', 'id', 'prompt'\]"),
+        ("a.jsonl", '{"question": ' + "[" * 100_000, r"cannot be read"),
+        ("a.jsonl.gz", b"", "0 rows.*; give a file with rows"),
+        ("a.csv", "", "0 rows.*; give a file with rows"),
         ("a.csv", "question\n" + "x" * 200_000, "cannot be read.*field larger"),
     ],
 )
@@ -139,6 +143,40 @@ def test_a_benchmark_that_cannot_be_used_is_one_line_with_the_cure(
     put(bench, [document("Plain.")])
     with pytest.raises(InputError, match="(?s)decontaminate: benchmark 'small': .*" + problem):
         bench.make(STAGE, config(benchmark(tmp_path, content, name)))
+
+
+def test_a_field_that_no_row_has_is_told_though_another_one_is_there(tmp_path):
+    rows = '{"question": "x"}\n{"question": "y", "id": 1}'
+    given = benchmark(tmp_path, rows, fields=("question", "anwser"))
+    with pytest.raises(InputError, match=r"in the fields \['anwser'\]; .* \['id', 'question'\]"):
+        read_items(given)
+    mapped = given.model_copy(update={"fields": (), "mapping": "arc"})
+    with pytest.raises(InputError, match=r"in the fields \['choices', 'gold'\]"):
+        read_items(mapped)
+    assert len(read_items(benchmark(tmp_path, rows, fields=("question", "id")))) == 2
+
+
+def test_a_benchmark_of_programs_alone_is_one(tmp_path):
+    given = BenchmarkConfig(
+        name="b", path=str(tmp_path / "a.jsonl"), mapping=ItemFields(code="solution")
+    )
+    (tmp_path / "a.jsonl").write_text(json.dumps({"solution": "def f(x):\n    return x"}))
+    (item,) = read_items(given)
+    assert item.code.startswith("def f")
+
+
+def test_half_a_pair_of_escapes_in_an_item_does_no_harm(bench, tmp_path):
+    put(bench, [document(QUESTION)])
+    leak = benchmark(tmp_path, f'{{"question": "\\ud83d {QUESTION} \\uDC00"}}')
+    sealed = bench.make(STAGE, config(leak))
+    (hit,) = read_rows([sealed.file("hits.parquet")])
+    assert hit["item_text"].endswith("in spring? ?")
+
+
+def test_two_benchmarks_of_one_name_are_refused(tmp_path):
+    same = benchmark(tmp_path, "{}")
+    with pytest.raises(ValueError, match="two benchmarks have the name 'small'"):
+        config(same, same)
 
 
 def test_a_missing_benchmark_is_told_before_any_work(bench):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.benchmark_items import Item
-from pipeline.leak_folding import fold_spans, fold_words, word_arrays
+from pipeline.leak_folding import TABLE_SIZE, fold_spans, fold_words, word_arrays
 from pipeline.leak_index import MOST_ITEMS_OF_A_RUN, WordRules, make_index
 from pipeline.leak_words import find_words
 
@@ -41,6 +41,15 @@ def test_the_compiled_loop_reads_the_words_that_python_reads(text):
     for (first, last), low, high in zip(spans, firsts, lasts, strict=True):
         assert text[first:last].encode() == text.encode()[low:high]
     assert [bool(x) for x in letters] == [any(ord(c) > 57 for c in word) for word in words]
+
+
+def test_characters_that_become_more_words_than_they_have_bytes_have_their_room():
+    words_a_byte = {chr(c): len(fold_words(chr(c))) / len(chr(c).encode())
+                    for c in range(TABLE_SIZE) if not 0xD800 <= c < 0xE000}  # fmt: skip
+    assert max(words_a_byte.values()) == words_a_byte["㌖"] == 2
+    assert find([ITEM], "㌖a" * 5_000) == []
+    (row,) = find([ITEM], "㌖" * 5_000 + ITEM)
+    assert row["evidence"] == ITEM
 
 
 def test_dress_is_not_seen():
@@ -108,6 +117,40 @@ def test_a_run_is_told_of_all_its_items_but_not_of_a_whole_benchmark():
     assert find(shared, ITEM) == []
     (row,) = find(shared, f"{ITEM} end3")
     assert row["item"] == "3"
+
+
+def test_a_question_of_no_run_of_its_own_counts_whole_with_its_companions():
+    form = [Item("b", str(i), (), "What will the others want to do next after all of this?",
+                 (), (f"go to place{i}", f"stay at place{i}"))
+            for i in range(MOST_ITEMS_OF_A_RUN + 1)]  # fmt: skip
+    (row,) = find(form, f"{form[3].question}\nA. go to place3\nB. stay at place3")
+    assert (row["item"], row["kind"], row["part"]) == ("3", "together", "question+choices")
+    assert find(form, form[3].question) == []
+    for numbers in (14, 64, 300):  # of no words enough, and longer than a run
+        question = f"Sum {' '.join(map(str, range(numbers)))}?"
+        item = Item("b", "0", (), question, (), ("minus one", "minus two"))
+        (row,) = find([item], f"{question} A. minus one B. minus two")
+        assert row["evidence"].endswith(f"{numbers - 1} | minus one | minus two")
+        assert find([item], f"{question[:-4]}? A. minus one B. minus two") == []
+
+
+def test_ten_long_choices_are_near_their_question():
+    choices = tuple(f"it sleeps in place{i} for twelve hours of the day" for i in range(10))
+    item = Item("b", "0", (), "Where does it sleep?", (), choices)
+    (row,) = find([item], f"Where does it sleep?\n{' '.join(choices)}")
+    assert row["kind"] == "together"
+
+
+def test_a_companion_of_a_book_is_read_whole():
+    item = Item("b", "0", (), "Which book?", (" ".join(f"w{i}" for i in range(5_000)),))
+    parts = {row["part"] for row in find([item], f"Which book? {item.answers[0]}")}
+    assert parts == {"question+answer", "answer"}
+
+
+def test_a_text_with_a_broken_character_is_found_as_it_stands():
+    item = " ".join(["the world\ufffds", *(f"term{i}" for i in range(11))])
+    (row,) = find([item], f"So: {item}")
+    assert (row["kind"], row["score"]) == ("whole", 1)
 
 
 def test_numbers_in_order_and_repeated_words_are_no_hit():

@@ -104,6 +104,11 @@ def test_a_measure_that_does_not_exist_is_refused_by_name():
         )
 
 
+def test_a_rule_that_would_drop_everything_is_refused():
+    with pytest.raises(ValidationError, match="rule 'mine': min 5 is over max 3"):
+        Rule(name="mine", measure="words", min=5, max=3)
+
+
 def test_every_rule_of_a_preset_has_one_limit_a_source_and_a_measure_that_is_made():
     made = measure(pa.array(["a text"]))
     for rules in PRESETS.values():
