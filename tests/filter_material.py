@@ -7,7 +7,8 @@ from functools import cache
 import numpy as np
 import pytest
 
-from conftest import SHARED_DATA, document
+from conftest import SHARED_DATA, Bench, document
+from pipeline import clean
 from pipeline.records import DOCUMENT, LABEL, write_table
 from pipeline.splits import place_of
 
@@ -55,3 +56,13 @@ def put(bench, rows=None, given=None, files=3):
         3, "label", lambda out: write_table(out / "labels.parquet", given or labels(), LABEL),
         {"annotator_is_llm": False},
     )  # fmt: skip
+
+
+def clean_with(run, executor):
+    """What cleaning seals of real files and copies of some, as one hash."""
+    rows = [row for row, _ in corpus()]
+    bench = Bench(run)
+    bench.put_documents(1, "ingest", [*rows, *rows[:20]])
+    made = bench.make(clean.STAGE, clean.CleanConfig(workers=2, executor=executor))
+    assert made.ledger.dropped["exact_copy"] >= 20
+    return made.manifest.outputs_sha256

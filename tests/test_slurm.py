@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from filter_material import corpus, put
+from filter_material import clean_with, corpus, put
 from slurm_cluster import asked, slurm_cluster, wait_for
 
 from conftest import Bench
@@ -108,6 +108,10 @@ def here(bench):
 
 def test_slurm_seals_what_local_processes_seal(bench, here):
     assert sealed(bench, "slurm") == here
+
+
+def test_clean_with_all_its_passes_seals_the_same(tmp_path):
+    assert clean_with(tmp_path / "there", "slurm") == clean_with(tmp_path / "here", "local")
 
 
 FILTER_DRIVER = """
