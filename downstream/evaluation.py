@@ -8,6 +8,7 @@ say, so arms and seeds share one measure.
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -272,12 +273,16 @@ def _mean_likeness(found: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _mean_tasks(found: Sequence[Rows]) -> Rows | None:
-    """Scores averaged over the seeds, with the standard error of one of them."""
+    """Scores averaged over the seeds, with the standard error of one of them.
+
+    A task of which no item fits the context has no score.
+    """
     if not found:
         return None
     return [
-        {**same[0], "value": sum(row["value"] for row in same) / len(same)}
+        {**same[0], "value": None if None in values else statistics.fmean(values)}
         for same in zip(*found, strict=True)
+        for values in [[row["value"] for row in same]]
     ]
 
 

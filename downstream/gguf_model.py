@@ -122,7 +122,7 @@ class GgufModel:
         `add_special` adds what the file says belongs before and after a text.
         """
         raw = text.encode()
-        room = len(raw) + 2  # a token is at least a byte
+        room = 3 * len(raw) + 4  # a token is at least a byte, and a blank may become three
         ids = (self._api.llama_token * room)()
         n = self._api.llama_tokenize(self._vocab, raw, len(raw), ids, room, add_special, True)
         assert n >= 0

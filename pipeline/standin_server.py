@@ -1,9 +1,10 @@
 """The stand-in teacher's server: a small OpenAI-compatible endpoint on loopback.
 
 Not an LLM. It answers `/v1/chat/completions` with a JSON schema by rules: scores by
-`pipeline.standin_rubric`, lessons and exercises by `pipeline.standin_writer`. The same client, over
-the same protocol, talks to it as to any other endpoint. It is started by the run that needs it and
-ends with it: its standard input is a pipe that only the run holds.
+`pipeline.standin_rubric`, comparisons by `standin_verdict`, lessons and exercises by
+`standin_writer`. The same client, over the same protocol, talks to it as to any other endpoint. It
+is started by the run that needs it and ends with it: its standard input is a pipe that only the run
+holds.
 
     python -m pipeline.standin_server        prints {"port": N} when it listens
 """
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import StageError
 from pipeline.loopback import listen_for_parent
 from pipeline.rubrics import SCHEMA_NAME
+from pipeline.standin_verdict import SCHEMA_NAME as PAIRWISE
 from pipeline.teacher_config import STANDIN_MODEL
 
 if TYPE_CHECKING:
@@ -34,6 +36,10 @@ def answer(schema_name: str, messages: list[dict[str, str]]) -> dict[str, Any]:
         from pipeline.standin_rubric import score
 
         return score(messages)
+    if schema_name == PAIRWISE:
+        from pipeline.standin_verdict import compare
+
+        return compare(messages)
     from pipeline.standin_writer import write
 
     return write(schema_name, messages)
