@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow.compute as pc
 from pydantic import Field
 
+from pipeline.arms import ARMS
 from pipeline.card_plots import plot_card
 from pipeline.config import Section
 from pipeline.croissant import write_croissant
-from pipeline.decontaminate import ARMS
 from pipeline.diversity_report import diversity_rows
 from pipeline.drift_report import PICTURE
 from pipeline.errors import StageError
@@ -134,7 +134,7 @@ def _head(needs: Mapping[str, Sealed], config: CardConfig) -> dict[str, Any]:
         {"config_name": arm.replace("+", "_"), "data_files": f"{folder}/arms/{arm}/*.parquet"}
         for arm in ARMS
     ]
-    configs[-1]["default"] = True  # type: ignore[assignment]  # the hub's own mixed type
+    configs[ARMS.index("kept+synthetic")]["default"] = True  # type: ignore[assignment]  # the hub's own mixed type
     return {
         "pretty_name": config.title,
         "license": config.licence or "unknown",
@@ -302,7 +302,7 @@ def _write_json(path: Path, value: Any) -> None:
 STAGE = Stage(
     number=9,
     name="card",
-    version=3,
+    version=4,
     needs=("ingest", "clean", "label", "train-filter", "apply-filter", "synthesize",
            "decontaminate", "tokenize"),
     makes=("README.md", "croissant.json", "prov.json", "samples/*.md", "plots/*.png"),

@@ -109,7 +109,7 @@ def decontaminate(place: Workplace) -> Outcome:
     planted = _planted(clean, config.planted_sources)
     _check_planted(planted, hit_ids, config)
     gone = hit_ids | set(planted)
-    rows = write_arms(place.out / "arms", clean, kept, synthetic, gone)
+    rows = write_arms(place.out / "arms", clean, kept, synthetic, gone, place.seed)
     verdicts = make_verdicts(
         config.benchmarks, items, search.searched,
         read_rows(parts, ["doc_id", "benchmark", "item", "kind"]),
@@ -205,7 +205,7 @@ def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
 STAGE = Stage(
     number=7,
     name="decontaminate",
-    version=3,
+    version=4,
     needs=("clean", "apply-filter", "synthesize"),
     makes=(
         "hits.parquet", "benchmarks.json", "planted.json",

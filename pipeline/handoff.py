@@ -1,22 +1,28 @@
 """Stage 10: write `handoff.json`, all that a trainer may know, and verify it before it counts.
 
-Paths are relative to its own directory, so that a run may be moved as a whole.
+Paths are relative to its own directory, so that a run may be moved as a whole. Where the recipe
+names the variable of a key, the record is signed.
 """
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from pydantic import Field
 
+from pipeline.arms import ARMS
 from pipeline.card import count_licences
 from pipeline.config import Section
-from pipeline.decontaminate import ARMS
+from pipeline.finetuning import FINETUNING
 from pipeline.handoff_record import (
     HANDOFF,
     HANDOFF_VERSION,
     Arm,
+    Contamination,
     HandedFile,
     Handoff,
     Shard,
@@ -25,55 +31,93 @@ from pipeline.handoff_record import (
     handed_files,
     open_handoff,
 )
+from pipeline.handoff_signature import KEY_VARIABLE, sign
 from pipeline.ledger import Ledger
 from pipeline.stage import Outcome, Sealed, Stage, Workplace
+from pipeline.token_shards import INDEX
+
+PRESETS = {"2M": 2e6, "15M": 15e6, "30M": 30e6, "125M": 125e6, "350M": 350e6, "1B": 1e9}
 
 
 class HandoffConfig(Section):
-    """What is suggested to the trainer."""
+    """What is suggested to the trainer, and whether the record is signed."""
 
     tokens_per_parameter: float = Field(
         20, gt=0, le=10_000,
-        description="Chinchilla's 20 (arXiv 2203.15556); small models gain from far more.",
+        description="Chinchilla's 20 (arXiv 2203.15556); small models gain from far more. Where "
+        "tokenize.budget_parameters is given, that decides.",
     )  # fmt: skip
     schedule: str = Field(
         "warm-up, stable on base, decay on anneal", description="In words, for the trainer."
     )
+    key_variable: str | None = Field(
+        None, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$",
+        description="Environment variable with the key that signs (HMAC-SHA256), such as "
+        f"{KEY_VARIABLE}; null does not sign.",
+    )  # fmt: skip
 
 
 def handoff(place: Workplace) -> Outcome:
     """Build the record from the manifests, write it, open it again as the trainer will."""
     config, needs = place.section(HandoffConfig), place.needs
-    tokens = needs["tokenize"].facts
-    budget: int = tokens["budget_tokens"]
+    tokenized, arms = needs["tokenize"], needs["decontaminate"]
+    tokens = tokenized.facts
     record = Handoff(
         handoff_version=HANDOFF_VERSION,
         dataset=needs["card"].facts["title"],
         fingerprints=_fingerprints(needs["card"]),
-        tokenizer=_file(needs["tokenize"], "tokenizer.json"),
+        tokenizer=_file(tokenized, "tokenizer.json"),
         vocabulary=tokens["vocabulary"],
         token_dtype=tokens["token_dtype"],
         end_of_text=tokens["end_of_text"],
-        arms=[_arm(name, needs["tokenize"], needs["decontaminate"]) for name in ARMS],
+        arms=[_arm(name, tokenized, arms) for name in ARMS],
         validation=Validation(
-            documents=_file(needs["tokenize"], "val/documents.parquet"),
+            documents=_file(tokenized, "val/documents.parquet"),
             tokens=tokens["validation_tokens"],
             bytes=tokens["validation_bytes"],
         ),
+        finetuning=_file(tokenized, FINETUNING) if tokens["finetuning"] else None,
+        megatron=[_file(tokenized, name) for name in tokenized.manifest.files
+                  if name.endswith((".bin", ".idx"))],
         mixture=tokens["arms"],
-        contamination=dict(needs["decontaminate"].facts),
+        contamination=_contamination(arms.facts),
         card=_file(needs["card"], "README.md"),
         teacher=_teacher(needs),
-        suggestion=TrainingRecipe(
-            parameters=round(budget / config.tokens_per_parameter),
-            tokens_per_parameter=config.tokens_per_parameter,
-            schedule=config.schedule,
-        ),
-    )
+        suggestion=_suggestion(tokens, config),
+    )  # fmt: skip
     path = place.out / HANDOFF
-    path.write_text(record.model_dump_json(indent=1) + "\n")
-    files = len(handed_files(open_handoff(path)))
-    return Outcome(Ledger("files", files, files), {"arms": list(ARMS), "budget_tokens": budget})
+    path.write_text(_text(record, config.key_variable))
+    files = len(handed_files(open_handoff(path, key_variable=config.key_variable)))
+    facts = {"arms": list(ARMS), "budget_tokens": tokens["budget_tokens"],
+             "signed": config.key_variable is not None}  # fmt: skip
+    return Outcome(Ledger("files", files, files), facts)
+
+
+def _text(record: Handoff, key_variable: str | None) -> str:
+    if key_variable is not None:
+        plain = json.loads(record.model_dump_json())
+        record = record.model_copy(update={"signature": sign(plain, key_variable)})
+    return record.model_dump_json(indent=1) + "\n"
+
+
+def _contamination(facts: Mapping[str, Any]) -> Contamination:
+    searched = bool(facts.get("hits"))
+    return Contamination(**{**facts, "verdict": "searched" if searched else "not searched"})
+
+
+def _suggestion(tokens: Mapping[str, Any], config: HandoffConfig) -> TrainingRecipe:
+    """The size that the tokens are enough for, and the nearest of the trainer's presets."""
+    budget = tokens["budget"]
+    ratio = budget["tokens_per_parameter"] or config.tokens_per_parameter
+    parameters = budget["parameters"] or max(1, round(budget["tokens"] / ratio))
+    return TrainingRecipe(
+        preset=min(PRESETS, key=lambda name: abs(math.log(PRESETS[name] / parameters))),
+        parameters=parameters,
+        tokens=budget["tokens"],
+        tokens_per_parameter=ratio,
+        schedule=config.schedule,
+        decay_share=tokens["anneal_share"],
+    )
 
 
 def _file(sealed: Sealed, name: str) -> HandedFile:
@@ -87,9 +131,10 @@ def _arm(name: str, tokenized: Sealed, arms: Sealed) -> Arm:
     width = np.dtype(tokenized.facts["token_dtype"]).itemsize
 
     def shards(part: str) -> list[Shard]:
-        files = tokenized.files(f"arms/{name}/{part}/*.bin")
-        records = [_file(tokenized, f.relative_to(tokenized.path).as_posix()) for f in files]
-        return [Shard(**r.model_dump(), tokens=r.bytes // width) for r in records]
+        files = tokenized.files(f"arms/{name}/{part}/*.ds")
+        names = [f.relative_to(tokenized.path).as_posix() for f in files]
+        records = [(_file(tokenized, n), _file(tokenized, n + INDEX)) for n in names]
+        return [Shard(**r.model_dump(), tokens=r.bytes // width, index=i) for r, i in records]
 
     return Arm(
         name=name,
@@ -119,7 +164,7 @@ def _teacher(needs: Any) -> dict[str, Any]:
 STAGE = Stage(
     number=10,
     name="handoff",
-    version=1,
+    version=2,
     needs=("label", "synthesize", "decontaminate", "tokenize", "card"),
     makes=(HANDOFF,),
     sees=(HandoffConfig,),

@@ -103,8 +103,8 @@ class SourceConfig(Section):
         None,
         gt=0,
         le=1_000,
-        description="Share in a mixture, kept in every record's metadata; null keeps none. "
-        "The stages of this recipe do not weigh by it.",
+        description="How often a token of this source is read, against one of weight 1; null is 1. "
+        "See tokenize.mixture.",
     )
     group_prefix: str | None = Field(
         None, description="First part of the group's name; null takes the source's name."

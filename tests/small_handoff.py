@@ -5,6 +5,7 @@ the validation set and `handoff.json` come from the real stages 8 and 10, built 
 """
 
 import functools
+import json
 import shutil
 import sysconfig
 from pathlib import Path
@@ -15,10 +16,12 @@ from made_once import made_once
 from conftest import Bench, document
 from downstream.checkpoint import save_model
 from downstream.model import Llama, Shape
-from pipeline.decontaminate import ARMS
+from pipeline.arms import ARMS
 from pipeline.handoff import STAGE as HANDOFF
 from pipeline.handoff_record import open_handoff
+from pipeline.ingest import IngestConfig
 from pipeline.records import DOCUMENT, SCORE, write_table
+from pipeline.sources import SourceConfig
 from pipeline.splits import ValidationConfig
 from pipeline.tokenize import STAGE as TOKENIZE
 from pipeline.tokenize import TokenizeConfig
@@ -30,6 +33,7 @@ SECTIONS = (
     TokenizeConfig(vocabulary=VOCABULARY, budget_tokens=20_000, anneal_share=0.25,
                    validation_document_bytes=1_200),
     ValidationConfig(share=0.3, max_bytes=10_000),
+    IngestConfig(sources=(SourceConfig(name="test", address="none", kind="code"),)),
 )  # fmt: skip
 ODD_TEXT = (  # mostly bytes that no token of the small vocabulary joins
     "Ça coûte 12 €, naïve façade; 面積は幅×高さ。 한국어 🙂👩\u200d🚀\n\n\tdef f(x):\n"
@@ -50,6 +54,25 @@ def documents():
     ]
 
 
+@functools.cache
+def chats():
+    """Exercises and instruction pairs, as stage 6 seals them."""
+    found = []
+    for i in range(12):
+        prompt = f'def add_{i}(n):\n    """Return n and {i} more."""'
+        solution = f"{prompt}\n    return n + {i}"
+        text = f"{solution}\n\n\nassert add_{i}(1) == {i + 1}\nassert add_{i}(0) == {i}\n"
+        fields = {"source": "synthetic", "origin": "synthetic", "group": f"chat-{i}"}
+        exercise = json.dumps({"task": "exercise", "prompt": prompt})
+        found.append(document(text, f"exercise-{i}.py", metadata=exercise, **fields))
+        messages = [{"role": "user", "content": f"What is {i} and {i}?"},
+                    {"role": "assistant", "content": f"It is {2 * i}."}]  # fmt: skip
+        told = "\n\n".join(f"{m['role'].title()}: {m['content']}" for m in messages)
+        metadata = json.dumps({"task": "instruction", "messages": messages})
+        found.append(document(f"{told}\n", f"pair-{i}", metadata=metadata, **fields))
+    return found
+
+
 def _write_arms(out):
     rows = documents()
     lessons = [
@@ -57,7 +80,8 @@ def _write_arms(out):
                  f"lesson-{i}", origin="synthetic")
         for i in range(20)
     ]  # fmt: skip
-    arms = {"raw": rows, "kept": rows[::3], "kept+synthetic": rows[::3] + lessons}
+    arms = {"raw": rows, "kept": rows[::3], "kept+synthetic": [*rows[::3], *lessons, *chats()],
+            "random": rows[1::3]}  # fmt: skip
     for arm in ARMS:
         write_table(out / "arms" / arm / "00000.parquet", arms[arm], DOCUMENT)
 
@@ -76,7 +100,7 @@ def _put(bench):
     bench.put(3, "label", lambda out: None, said)
     bench.put(5, "apply-filter", _write_scores)
     bench.put(6, "synthesize", lambda out: None, {"writer": "templates of a stand-in"})
-    bench.put(7, "decontaminate", _write_arms, {"verdict": "clean"})
+    bench.put(7, "decontaminate", _write_arms, {"hits": {"small": 0}})
     bench.stages.append(TOKENIZE)
     bench.put(9, "card", lambda out: (out / "README.md").write_text("# A\n"), {"title": "small"})
 

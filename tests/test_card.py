@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import DatasetCard
 from small_run import SAMPLES, UNTIL_HANDOFF, copy_run, small_recipe, small_run
 
+from pipeline.arms import ARMS
 from pipeline.card import STAGE, CardConfig, render_card
-from pipeline.decontaminate import ARMS
 from pipeline.errors import StageError
 from pipeline.manifest import hash_file
 from pipeline.records import read_rows
@@ -56,7 +56,9 @@ def test_the_head_is_read_back_and_its_files_are_there(readme):
     head = DatasetCard(readme).data.to_dict()
     assert head["license"] == "unknown"
     assert head["size_categories"] == ["n<1K"]
-    assert [c["config_name"] for c in head["configs"]] == ["raw", "kept", "kept_synthetic"]
+    names = [c["config_name"] for c in head["configs"]]
+    assert names == ["raw", "kept", "kept_synthetic", "random"]
+    assert [c.get("default", False) for c in head["configs"]] == [False, False, True, False]
     run = small_run()["card"].path.parent
     for name, config in zip(ARMS, head["configs"], strict=True):
         assert list(read_rows(sorted(run.glob(config["data_files"])))) == arm(name)

@@ -65,7 +65,8 @@ def test_no_arm_holds_a_hit_and_every_hit_has_its_evidence(bench, tmp_path):
     arms = {a: list(read_rows(sealed.files(f"arms/{a}/*.parquet"))) for a in ARMS}
     assert not any(row["doc_id"] in hits for rows in arms.values() for row in rows)
     assert sorted(r["url_or_path"] for r in arms["raw"]) == [f"{i}.md" for i in range(6)]
-    assert [arms[arm] for arm in ARMS[1:]] == [[clean[0]], [clean[0], good]]
+    assert [arms[arm] for arm in ARMS[1:3]] == [[clean[0]], [clean[0], good]]
+    assert [row in arms["raw"] for row in arms["random"]] == [True]  # as many words as kept
     assert (sealed.ledger.rows_in, sealed.ledger.dropped) == (10, {"contaminated": 3})
     assert sealed.facts["hits"] == {"small": 3}
     (told,) = json.loads(sealed.file("benchmarks.json").read_text())
@@ -100,7 +101,12 @@ def test_a_planted_source_that_never_came_fails_the_stage(bench):
 def test_with_no_benchmark_the_arms_are_whole_and_nothing_is_said_to_be_found(bench):
     put(bench, [document("Plain."), document("Other.")], [document("Plain.")])
     sealed = bench.make(STAGE, config())
-    assert sealed.facts["documents_by_arm"] == {"raw": 2, "kept": 1, "kept+synthetic": 1}
+    assert sealed.facts["documents_by_arm"] == {
+        "raw": 2,
+        "kept": 1,
+        "kept+synthetic": 1,
+        "random": 1,
+    }
     assert sealed.facts["planted_recall"] is None
     assert json.loads(sealed.file("benchmarks.json").read_text()) == []
 

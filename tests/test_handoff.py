@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from small_run import UNTIL_HANDOFF, copy_run, small_recipe, small_run
 
-from pipeline.decontaminate import ARMS
+from pipeline.arms import ARMS
 from pipeline.errors import InputError, StageError
 from pipeline.handoff import STAGE
 from pipeline.handoff_record import HANDOFF_VERSION, handed_files, open_handoff
@@ -50,14 +50,16 @@ def flip(path):
 
 def test_it_names_every_file_that_a_trainer_needs_with_its_bytes(opened):
     files = handed_files(opened)
-    assert len(files) == 3 + 2 * len(ARMS)
+    assert len(files) == 4 + 2 * 2 * len(ARMS)
     for file in files:
         path = handed().parent / file.path
         assert (hash_file(path), path.stat().st_size) == (file.sha256, file.bytes)
     tokenized = small_run()["tokenize"]
     named = {Path(file.path).relative_to("../08-tokenize").as_posix()
              for file in files if "08-tokenize" in file.path}  # fmt: skip
-    assert named == set(tokenized.manifest.files)
+    beside = {"mixture.md", "mixture.png"}
+    metadata = {name for name in tokenized.manifest.files if name.endswith(".ds.metadata")}
+    assert named == set(tokenized.manifest.files) - beside - metadata
 
 
 def test_tokens_mixture_and_validation_are_as_the_files_hold_them(opened):
@@ -70,10 +72,15 @@ def test_tokens_mixture_and_validation_are_as_the_files_hold_them(opened):
             ids = np.fromfile(handed().parent / shard.path, opened.token_dtype)
             assert (len(ids), shard.bytes) == (shard.tokens, ids.nbytes)
             assert ids.max() < opened.vocabulary
+            ends = np.fromfile(handed().parent / shard.index.path, "<u8")
+            assert ends.tolist() == (np.flatnonzero(ids == opened.end_of_text) + 1).tolist()
+            assert ends[-1] == shard.tokens
     rows = list(read_rows([handed().parent / opened.validation.documents.path]))
     assert opened.validation.bytes == sum(len(row["text"].encode()) for row in rows)
     assert opened.validation.tokens == sum(len(row["tokens"]) for row in rows)
-    assert opened.suggestion.parameters == round(30_000 / opened.suggestion.tokens_per_parameter)
+    told = opened.suggestion
+    assert told.parameters == round(30_000 / told.tokens_per_parameter)
+    assert (told.tokens, told.preset, told.decay_share) == (30_000, "2M", 0.2)
 
 
 def test_it_says_where_it_comes_from_who_wrote_it_and_what_was_taken_out(opened):
@@ -84,7 +91,8 @@ def test_it_says_where_it_comes_from_who_wrote_it_and_what_was_taken_out(opened)
     assert opened.teacher["is_llm"] is False
     for who in ("annotator", "writer"):
         assert "not an LLM" in opened.teacher[who]
-    assert opened.contamination["hits"] == {"one-sentence": 1}
+    assert opened.contamination.verdict == "searched"
+    assert opened.contamination.model_dump()["hits"] == {"one-sentence": 1}
     lessons = next(arm for arm in opened.arms if arm.name == "kept+synthetic")
     assert lessons.synthetic_tokens > 0
     for arm in opened.arms:
@@ -112,6 +120,8 @@ FILES = {
     "the tokenizer": lambda h: h.tokenizer,
     "the card": lambda h: h.card,
     "the validation set": lambda h: h.validation.documents,
+    "an index": lambda h: h.arms[2].base[0].index,
+    "what to fine-tune on": lambda h: h.finetuning,
 }
 
 
@@ -146,13 +156,19 @@ def test_a_file_that_is_gone_or_of_another_size_is_refused(copy, opened, harm, p
 @pytest.mark.parametrize("new", [{}, {"optimizer": "of a later day"}, {"arms": "told otherwise"}])
 def test_a_newer_version_is_refused_as_such_whatever_its_fields(copy, new):
     rewrite(copy, handoff_version=HANDOFF_VERSION + 1, **new)
-    with pytest.raises(InputError, match=r"has version 2, this Primer reads 1; use the newer"):
+    with pytest.raises(InputError, match=r"has version 3, this Primer reads 2; use the newer"):
+        open_handoff(copy)
+
+
+def test_one_of_the_first_version_is_refused_with_its_cure(copy):
+    rewrite(copy, handoff_version=1)
+    with pytest.raises(InputError, match=r"version 1, this Primer reads 2; run the recipe again"):
         open_handoff(copy)
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b"\xff\xfe", b'{"handoff_version": 1}', b'{"handoff_version": "new"}'],
+    [b"", b"{", b"[]", b"\xff\xfe", b'{"handoff_version": 2}', b'{"handoff_version": "new"}'],
 )
 def test_what_is_no_handoff_is_refused_with_a_cure(tmp_path, content):
     path = tmp_path / "handoff.json"
@@ -179,3 +195,49 @@ def test_what_changed_after_sealing_is_not_handed_over(copy, opened):
     assert step.sealed() is None
     flip(path)
     assert run_step(step).manifest.outputs_sha256 == small_run()["handoff"].manifest.outputs_sha256
+
+
+def sign_again(copy, variable):
+    """Make the handoff of a copied run again, signed with the key of a variable."""
+    run = copy.parents[1]
+    shutil.rmtree(copy.parent)
+    recipe = small_recipe(small_run()["ingest"].path.parents[1] / "benchmark.jsonl")
+    signed = recipe.handoff.model_copy(update={"key_variable": variable})
+    recipe = recipe.model_copy(update={"handoff": signed})
+    return run_step(make_plan(UNTIL_HANDOFF, recipe, run)[STAGE.name]).file("handoff.json")
+
+
+def test_a_signed_handoff_opens_with_its_key_and_with_no_other(copy, opened, monkeypatch):
+    monkeypatch.setenv("SOME_KEY", "a secret of some length")
+    path = sign_again(copy, "SOME_KEY")
+    signed = open_handoff(path)
+    assert signed.signature.key_variable == "SOME_KEY"
+    assert signed.model_copy(update={"signature": None}) == opened
+    assert "a secret" not in path.read_text()
+    rewrite(path, vocabulary=401)
+    with pytest.raises(StageError, match=r"not signed with the key in SOME_KEY .*, or was changed"):
+        open_handoff(path)
+    rewrite(path, vocabulary=opened.vocabulary)
+    open_handoff(path)
+    monkeypatch.setenv("SOME_KEY", "another")
+    with pytest.raises(StageError, match="is not signed with the key in SOME_KEY"):
+        open_handoff(path)
+    monkeypatch.delenv("SOME_KEY")
+    open_handoff(path)  # nobody here can say whether it holds
+    with pytest.raises(InputError, match="SOME_KEY holds no key; export SOME_KEY"):
+        open_handoff(path, key_variable="SOME_KEY")
+
+
+def test_the_standard_key_makes_a_signature_a_must(copy, monkeypatch):
+    monkeypatch.setenv("PRIMER_HANDOFF_KEY", "a secret")
+    with pytest.raises(StageError, match="is not signed, and PRIMER_HANDOFF_KEY holds a key"):
+        open_handoff(copy)
+    forged = {"algorithm": "hmac-sha256", "key_variable": "HOME", "hmac": "0" * 64}
+    rewrite(copy, signature=forged)  # whoever forges does not choose the key
+    with pytest.raises(StageError, match="not signed with the key in PRIMER_HANDOFF_KEY"):
+        open_handoff(copy)
+
+
+def test_to_sign_without_a_key_is_the_user_s_mistake(copy):
+    with pytest.raises(InputError, match="names NO_SUCH_KEY, which holds no key; export"):
+        sign_again(copy, "NO_SUCH_KEY")
