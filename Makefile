@@ -34,6 +34,7 @@ check: setup
 schemas: setup
 	$(BIN)/primer schema > recipes/recipe.schema.json
 	$(BIN)/primer schema --of handoff > docs/handoff.schema.json
+	$(BIN)/primer schema --of results > docs/results.schema.json
 
 bench: setup
 	$(BIN)/python -m benchmarks.filtering

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from flows.model_commands import COMMANDS
 from pipeline.environment import runs_directory
 from pipeline.errors import InputError, StageError
 
@@ -38,6 +39,10 @@ class _Commands(click.Group):
 @click.version_option(package_name="primer")
 def primer() -> None:
     """Turn raw web pages and code into textbook-quality training data."""
+
+
+for command in COMMANDS:
+    primer.add_command(command)
 
 
 @primer.command()
@@ -125,13 +130,15 @@ def card(run: str) -> None:
 
 
 @primer.command()
-@click.option("--of", "what", type=click.Choice(["recipe", "handoff"]), default="recipe")
+@click.option("--of", "what", type=click.Choice(["recipe", "handoff", "results"]), default="recipe")
 def schema(what: str) -> None:
-    """Print the JSON schema of recipes, for editors, or of handoffs, for trainers."""
+    """Print the JSON schema of recipes, of handoffs, or of an evaluation's results."""
     if what == "recipe":
         from flows.recipe import recipe_schema as found
-    else:
+    elif what == "handoff":
         from pipeline.handoff_record import handoff_schema as found
+    else:
+        from downstream.results_schema import results_schema as found
     click.echo(found(), nl=False)
 
 

@@ -26,7 +26,7 @@ PLACES = {
     "train-filter": ("filter's report", "report/report.html"),
     "handoff": ("handoff", "handoff.json"),
     "quantize": ("GGUF files", "<arm>/model-<type>.gguf"),
-    "evaluate": ("evaluation", "<arm>/report.html"),
+    "evaluate": ("evaluation", "report.html"),
 }
 
 

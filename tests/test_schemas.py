@@ -7,6 +7,7 @@ import jsonschema
 import pytest
 import yaml
 
+from downstream.results_schema import results_schema
 from flows.recipe import load_recipe, recipe_schema
 from pipeline.handoff_record import handoff_schema
 
@@ -19,6 +20,7 @@ RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
     [
         ("recipe", "recipes/recipe.schema.json", recipe_schema),
         ("handoff", "docs/handoff.schema.json", handoff_schema),
+        ("results", "docs/results.schema.json", results_schema),
     ],
 )
 def test_the_exported_schemas_are_the_code_s(what, file, schema):
