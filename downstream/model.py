@@ -1,8 +1,13 @@
-"""A small Llama-style model in plain PyTorch: the architecture that devices run.
+"""A Llama-style model in plain PyTorch: the architecture that devices run.
 
 Grouped-query attention (arXiv 2305.13245), SwiGLU (2002.05202), RMSNorm (1910.07467), rotary
-positions (2104.09864), tied embeddings. Parameters carry the names and the layout of transformers'
+positions (2104.09864). Parameters carry the names and the layout of transformers'
 `LlamaForCausalLM`, so that saving is copying.
+
+Everything goes through `forward`, the loss too, so that what data-parallel wrappers hang on it
+always runs; `head` says what becomes of the last stream. On a GPU call `compile_blocks` once and
+train under `torch.autocast("cuda", torch.bfloat16)`: one block is compiled and serves them all, in
+seconds where the whole model takes half a minute.
 
 Shape suffixes: B sequences, T tokens, D model width, H query heads, K key-value heads, C head
 width, F feed-forward width, V vocabulary.
@@ -10,64 +15,66 @@ width, F feed-forward width, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from downstream.attention import Mask, attend, document_mask
+from downstream.cross_entropy import cross_entropy
+from downstream.positions import rotary, rotate
+from downstream.shape import Shape, count_parameters
 
-@dataclass(frozen=True)
-class Shape:
-    """The sizes of a model."""
+__all__ = ["Block", "Llama", "Shape", "loss_nats", "rotary"]
 
-    vocabulary: int
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    feed_forward: int
-    context_tokens: int
-    rope_theta: float = 10_000.0
-    norm_epsilon: float = 1e-5
+Head = Callable[[Tensor, Tensor], Tensor]  # last stream (B x T x D) and output weights (V x D)
 
-    @property
-    def head(self) -> int:
-        """Width of one head."""
-        return self.hidden // self.heads
+
+class Norm(nn.RMSNorm):
+    """Root mean square normalization, in 32 bits whatever the stream has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.float()
+        return functional.rms_norm(x.float(), self.normalized_shape, weight, self.eps).type_as(x)
 
 
 class Attention(nn.Module):
     """Causal attention; several query heads share one head of keys and values."""
 
+    joined: Any = None  # kernels.attention_inputs, where blocks are compiled for a GPU
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.shape = shape
-        kv = shape.kv_heads * shape.head
-        self.q_proj = nn.Linear(shape.hidden, shape.hidden, bias=False)
+        self.head = shape.head
+        queries, kv = shape.heads * shape.head, shape.kv_heads * shape.head
+        self.q_proj = nn.Linear(shape.hidden, queries, bias=False)
         self.k_proj = nn.Linear(shape.hidden, kv, bias=False)
         self.v_proj = nn.Linear(shape.hidden, kv, bias=False)
-        self.o_proj = nn.Linear(shape.hidden, shape.hidden, bias=False)
+        self.o_proj = nn.Linear(queries, shape.hidden, bias=False)
 
-    def forward(self, x_BTD: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, cos_TC: Tensor, sin_TC: Tensor, mask: Mask) -> Tensor:
         b, t, _ = x_BTD.shape
-        width = self.shape.head
-        q_BHTC = self.q_proj(x_BTD).view(b, t, -1, width).transpose(1, 2)
-        k_BKTC = self.k_proj(x_BTD).view(b, t, -1, width).transpose(1, 2)
-        v_BKTC = self.v_proj(x_BTD).view(b, t, -1, width).transpose(1, 2)
-        y_BHTC = functional.scaled_dot_product_attention(
-            _rotate(q_BHTC, cos_TC, sin_TC),
-            _rotate(k_BKTC, cos_TC, sin_TC),
-            v_BKTC,
-            is_causal=True,
-            enable_gqa=True,
-        )
+        linears = (self.q_proj, self.k_proj, self.v_proj)
+        if self.joined and _plain(*linears):
+            weights = [linear.weight for linear in linears]
+            q_BHTC, k_BKTC, v_BKTC = self.joined(x_BTD, weights, cos_TC, sin_TC)
+        else:
+            q_BHTC, k_BKTC, v_BKTC = (
+                linear(x_BTD).view(b, t, -1, self.head).transpose(1, 2) for linear in linears
+            )
+            q_BHTC, k_BKTC = (rotate(x, cos_TC, sin_TC) for x in (q_BHTC, k_BKTC))
+        y_BHTC = attend(q_BHTC, k_BKTC, v_BKTC, mask)
         y_BTD: Tensor = self.o_proj(y_BHTC.transpose(1, 2).reshape(b, t, -1))
         return y_BTD
 
 
 class FeedForward(nn.Module):
     """SwiGLU: a gate, a way up, a way down."""
+
+    joined: Any = None  # kernels.feed_forward, where blocks are compiled for a GPU
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -76,9 +83,18 @@ class FeedForward(nn.Module):
         self.down_proj = nn.Linear(shape.feed_forward, shape.hidden, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
+        linears = (self.gate_proj, self.up_proj, self.down_proj)
+        if self.joined and _plain(*linears):
+            joined_BTD: Tensor = self.joined(x_BTD, *(linear.weight for linear in linears))
+            return joined_BTD
         h_BTF = functional.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD)
         y_BTD: Tensor = self.down_proj(h_BTF)
         return y_BTD
+
+
+def _plain(*linears: nn.Module) -> bool:
+    """Whether only weights count: an adapter or a quantizer on top has to be called."""
+    return all(type(linear) is nn.Linear for linear in linears)
 
 
 class Block(nn.Module):
@@ -86,13 +102,13 @@ class Block(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.input_layernorm = nn.RMSNorm(shape.hidden, eps=shape.norm_epsilon)
+        self.input_layernorm = Norm(shape.hidden, eps=shape.norm_epsilon)
         self.self_attn = Attention(shape)
-        self.post_attention_layernorm = nn.RMSNorm(shape.hidden, eps=shape.norm_epsilon)
+        self.post_attention_layernorm = Norm(shape.hidden, eps=shape.norm_epsilon)
         self.mlp = FeedForward(shape)
 
-    def forward(self, x_BTD: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
-        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), cos_TC, sin_TC)
+    def forward(self, x_BTD: Tensor, cos_TC: Tensor, sin_TC: Tensor, mask: Mask = None) -> Tensor:
+        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), cos_TC, sin_TC, mask)
         y_BTD: Tensor = x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
         return y_BTD
 
@@ -105,11 +121,13 @@ class Llama(nn.Module):
         self.shape = shape
         self.embed_tokens = nn.Embedding(shape.vocabulary, shape.hidden)
         self.layers = nn.ModuleList(Block(shape) for _ in range(shape.layers))
-        self.norm = nn.RMSNorm(shape.hidden, eps=shape.norm_epsilon)
+        self.norm = Norm(shape.hidden, eps=shape.norm_epsilon)
+        if not shape.tied:
+            self.lm_head = nn.Linear(shape.hidden, shape.vocabulary, bias=False)
 
     def initialize(self, seed: int) -> Llama:
         """Draw the weights from a seed; ways back into the stream start smaller (GPT-2)."""
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator(self.embed_tokens.weight.device).manual_seed(seed)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
                 into_stream = name.endswith(("o_proj.weight", "down_proj.weight"))
@@ -117,32 +135,70 @@ class Llama(nn.Module):
                 nn.init.normal_(parameter, std=std, generator=generator)
         return self
 
-    def forward(self, ids_BT: Tensor) -> Tensor:
-        cos_TC, sin_TC = rotary(ids_BT.shape[1], self.shape)
-        x_BTD = self.embed_tokens(ids_BT)
-        for block in self.layers:
-            x_BTD = block(x_BTD, cos_TC, sin_TC)
-        logits_BTV: Tensor = functional.linear(self.norm(x_BTD), self.embed_tokens.weight)
-        return logits_BTV
+    def compile_blocks(self, **options: Any) -> Llama:
+        """Compile the block once for all layers; on a GPU, with its parallel projections joined.
 
-    def loss_nats(self, ids_BT: Tensor) -> Tensor:
-        """Mean cross-entropy, in nats, of every token but the first of each sequence."""
-        logits_BTV = self(ids_BT[:, :-1])
-        return functional.cross_entropy(logits_BTV.flatten(0, 1), ids_BT[:, 1:].flatten())
+        Only `forward` is compiled, so that hooks of FSDP stay outside the graph.
+        """
+        if self.embed_tokens.weight.is_cuda:
+            from downstream import kernels
+
+            for module in self.modules():
+                if isinstance(module, Attention):
+                    module.joined = kernels.attention_inputs
+                elif isinstance(module, FeedForward):
+                    module.joined = kernels.feed_forward
+        for block in self.layers:
+            block.forward = torch.compile(block.forward, dynamic=False, fullgraph=True, **options)
+        return self
+
+    @property
+    def output_weight(self) -> Tensor:
+        """What turns the last stream into logits, V x D."""
+        weight: Tensor = self.embed_tokens.weight if self.shape.tied else self.lm_head.weight
+        return weight
+
+    def forward(
+        self, ids_BT: Tensor, end_of_text: int | None = None, head: Head = functional.linear
+    ) -> Tensor:
+        """Logits, or what `head` makes; with `end_of_text` no token sees another document."""
+        mask = None if end_of_text is None else document_mask(ids_BT, end_of_text)
+        cos_TC, sin_TC = rotary(ids_BT.shape[1], self.shape, ids_BT.device)
+        x_BTD = self.embed_tokens(ids_BT)
+        if torch.is_autocast_enabled(x_BTD.device.type):
+            x_BTD = x_BTD.to(torch.get_autocast_dtype(x_BTD.device.type))
+        for block in self.layers:
+            x_BTD = block(x_BTD, cos_TC, sin_TC, mask)
+        return head(self.norm(x_BTD), self.output_weight)
+
+    def loss_nats(
+        self, ids_BT: Tensor, end_of_text: int | None = None, weights_BT: Tensor | None = None
+    ) -> Tensor:
+        """Mean cross-entropy, in nats, of every token but the first of each sequence.
+
+        `weights_BT`, one column shorter than the ids, counts each of these tokens.
+        """
+        return loss_nats(self, ids_BT, end_of_text, weights_BT)
 
     @property
     def parameters_count(self) -> int:
-        """Weights, the tied embedding once."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        """Weights, a tied embedding once."""
+        return count_parameters(self.shape)
 
 
-def rotary(tokens: int, shape: Shape) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the positions, each T x C, halves laid side by side."""
-    rates_C = shape.rope_theta ** (-torch.arange(0, shape.head, 2).float() / shape.head)
-    angles_TC = torch.outer(torch.arange(tokens).float(), rates_C).repeat(1, 2)
-    return angles_TC.cos(), angles_TC.sin()
+def loss_nats(
+    model: nn.Module,
+    ids_BT: Tensor,
+    end_of_text: int | None = None,
+    weights_BT: Tensor | None = None,
+) -> Tensor:
+    """The loss of a model or of what wraps one."""
+    head = partial(_loss_head, targets_BT=ids_BT[:, 1:], weights_BT=weights_BT)
+    loss: Tensor = model(ids_BT[:, :-1], end_of_text, head=head)
+    return loss
 
 
-def _rotate(x_BHTC: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
-    first, second = x_BHTC.chunk(2, dim=-1)
-    return x_BHTC * cos_TC + torch.cat((-second, first), dim=-1) * sin_TC
+def _loss_head(
+    x_BTD: Tensor, output_VD: Tensor, targets_BT: Tensor, weights_BT: Tensor | None
+) -> Tensor:
+    return cross_entropy(x_BTD, output_VD, targets_BT, weights_BT)

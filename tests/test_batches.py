@@ -1,126 +1,131 @@
-"""Shards that count upwards show by their values which windows a step reads."""
+"""Which windows a step reads: every token once an epoch, alike for one process and for several."""
 
-from itertools import chain
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from small_handoff import put_handoff
+from hypothesis import given
+from hypothesis import strategies as st
 
-from downstream.batches import Batches
-from pipeline.handoff_record import Arm, Shard
+from downstream.batches import Batches, Portion, Stream, read_ahead
+from pipeline.errors import InputError
+from pipeline.handoff_record import HandedFile, Shard
 
-TOKENS, SEQUENCES = 8, 4
-LATE = 30_000  # where the annealing shards of these tests start to count
-
-
-def shards(folder, name, tokens, dtype, cut_at=()):
-    """Write token ids as shards, cut at the given places."""
-    found = []
-    for i, part in enumerate(np.split(np.asarray(tokens), cut_at)):
-        path = folder / f"{name}-{i}.bin"
-        path.write_bytes(part.astype(dtype).tobytes())
-        found.append(Shard(path=path.name, sha256="", bytes=path.stat().st_size, tokens=len(part)))
-    return found
+CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def make(bench, tmp_path):
-    """Batches over shards of these tests, in the form of a real handoff."""
-    _, handoff = put_handoff(bench)
-
-    def make(base, anneal=(LATE,), name="raw", seed=7, base_steps=1_000, dtype="<u2", **cut):
-        given = handoff.arms[0].model_dump() | {
-            "name": name,
-            "base": shards(tmp_path, f"{name}-base", base, dtype, **cut),
-            "anneal": shards(tmp_path, f"{name}-anneal", anneal, dtype),
-        }
-        record = handoff.model_copy(update={"token_dtype": f"uint{8 * int(dtype[-1])}"})
-        shape = (SEQUENCES, TOKENS)
-        return Batches(tmp_path, record, Arm(**given), seed, shape, base_steps)
-
-    return make
+def write_shards(folder, parts, dtype="uint16"):
+    """Shards of these ids, as the handoff names them."""
+    shards = []
+    for i, ids in enumerate(parts):
+        path = folder / f"{i:05}.ds"
+        data = np.asarray(ids, dtype).tobytes()
+        path.write_bytes(data)
+        index = HandedFile(path=f"{path.name}.index", sha256="", bytes=0)
+        shards.append(
+            Shard(path=path.name, sha256="", bytes=len(data), tokens=len(ids), index=index)
+        )
+    return shards
 
 
-def windows(batches, steps, first=0):
-    """Where the windows that these steps read begin, as a window's number."""
-    found = chain.from_iterable(batches.at(step)[:, 0].tolist() for step in steps)
-    return [(begin - first) // TOKENS for begin in found]
+def batches(folder, base=1_000, anneal=300, sequences=4, rank=0, ranks=1, seed=5, base_steps=10):
+    """Batches of an arm whose ids are their own places: base from 0, anneal from 10,000."""
+    parts = write_shards(folder, [range(base // 3), range(base // 3, base)])
+    (folder / "late").mkdir(exist_ok=True)
+    late = write_shards(folder / "late", [range(10_000, 10_000 + anneal)])
+    late = [shard.model_copy(update={"path": f"late/{shard.path}"}) for shard in late]
+    arm = SimpleNamespace(base=parts, anneal=late)
+    handoff = SimpleNamespace(token_dtype="uint16")
+    portion = Portion(sequences, 16, rank, ranks)
+    return Batches(folder, handoff, arm, seed, portion, base_steps)
 
 
-def test_a_step_reads_the_same_whatever_was_read_before(make):
-    batches, fresh = make(range(161)), make(range(161))
-    in_order = [batches.at(step) for step in range(12)]
-    for step in (11, 3, 3, 0, 7):
-        assert torch.equal(fresh.at(step), in_order[step])
-    assert in_order[0].shape == (SEQUENCES, TOKENS + 1)
-    assert in_order[0].dtype == torch.int64
-    assert not torch.equal(in_order[0], in_order[5])  # the second epoch has an order of its own
+@given(
+    st.lists(st.lists(st.integers(0, 65_535), max_size=9), min_size=1, max_size=6),
+    st.integers(0, 60),
+    st.integers(1, 70),
+)
+def test_a_stream_reads_across_shards_and_round(tmp_path_factory, parts, begin, count):
+    row = [i for part in parts for i in part]
+    folder = tmp_path_factory.mktemp("stream")
+    stream = Stream(folder, write_shards(folder, parts), "uint16")
+    assert len(stream) == len(row)
+    if row:
+        expected = [row[(begin + i) % len(row)] for i in range(count)]
+        assert stream.read(begin, count).tolist() == expected
 
 
-@pytest.mark.parametrize("count", [161, 168, 8 * 10 + 1, 8 * 7 + 3, 9])
-def test_every_window_is_read_once_an_epoch(make, count):
-    there = (count - 1) // TOKENS
-    read = windows(make(range(count)), range(3 * there))  # four windows a step: twelve epochs
-    for begin in range(0, len(read), there):
-        assert sorted(read[begin : begin + there]) == list(range(there))
+def test_ids_of_32_bits_are_read_as_they_are(tmp_path):
+    shards = write_shards(tmp_path, [[70_000, 1, 4_000_000_000]], "uint32")
+    assert Stream(tmp_path, shards, "uint32").read(0, 3).tolist() == [70_000, 1, 4_000_000_000]
 
 
-def test_every_token_but_the_first_is_a_target_once_an_epoch(make):
-    batches = make(range(161))
-    rows = torch.cat([batches.at(step) for step in range(5)])
-    inputs, targets = rows[:, :-1], rows[:, 1:]
-    assert torch.equal(targets, inputs + 1)  # the shards count, so the next token is one more
-    assert sorted(targets.flatten().tolist()) == list(range(1, 161))
-    assert sorted(inputs.flatten().tolist()) == list(range(160))
+def test_an_epoch_reads_every_window_once(tmp_path):
+    read = batches(tmp_path, base_steps=100)
+    windows = (1_000 - 1) // 16
+    seen = torch.cat([read.at(step) for step in range(windows // 4 + 1)])[:windows]
+    assert (seen.diff(dim=1) == 1).all()  # each is a piece of the stream
+    starts = seen[:, 0].sort().values
+    assert (starts.diff() == 16).all()
+    assert int(starts[0]) <= 1_000 - 1 - windows * 16  # what is left out is less than a window
+    assert not torch.equal(starts, seen[:, 0])  # in another order than they stand
 
 
-def test_base_is_read_until_the_rate_decays_then_anneal_from_its_first_epoch(make):
-    batches = make(range(161), range(LATE, LATE + 65), base_steps=5)
-    assert all((batches.at(step) < 161).all() for step in range(5))
-    assert all((batches.at(step) >= LATE).all() for step in range(5, 11))
-    assert sorted(windows(batches, [5, 6], LATE)) == list(range(8))
+def test_the_next_epoch_reads_in_another_order(tmp_path):
+    read = batches(tmp_path, base=16 * 8 + 1, base_steps=100)
+    first = torch.cat([read.at(0), read.at(1)])
+    second = torch.cat([read.at(2), read.at(3)])
+    assert sorted(first[:, 0].tolist()) == sorted(second[:, 0].tolist())
+    assert first.tolist() != second.tolist()
 
 
-def test_the_seed_decides_the_order(make):
-    assert windows(make(range(161)), range(5)) != windows(make(range(161), seed=8), range(5))
+def test_anneal_is_read_when_the_rate_decays(tmp_path):
+    read = batches(tmp_path)
+    assert int(read.at(9).max()) < 10_000 <= int(read.at(10).min())
+    assert (read.turn_of(9), read.turn_of(10)) == ((False, 9), (True, 0))
 
 
-def test_arms_read_in_the_same_order_of_windows(make):
-    one = make(range(161), range(LATE, LATE + 65), base_steps=6)
-    other = make(range(500, 661), range(LATE + 500, LATE + 565), "kept", base_steps=6)
-    for step in range(10):
-        assert torch.equal(other.at(step) - 500, one.at(step))
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_several_processes_share_the_windows_of_the_step(tmp_path, ranks):
+    alone = batches(tmp_path)
+    shared = [batches(tmp_path, rank=rank, ranks=ranks) for rank in range(ranks)]
+    for step in (0, 3, 9, 10, 11):
+        together = torch.cat([one.at(step) for one in shared])
+        assert torch.equal(together, alone.at(step))
 
 
-def test_arms_of_a_real_handoff_hold_other_tokens_in_equal_number(bench):
-    path, handoff = put_handoff(bench)
-    arms = {arm.name: arm for arm in handoff.arms}
-    both = [
-        Batches(path.parent, handoff, arms[name], 7, (SEQUENCES, TOKENS), 10)
-        for name in ("raw", "kept+synthetic")
-    ]
-    width = np.dtype(handoff.token_dtype).itemsize
-    for part in ("base", "anneal"):
-        sizes = {sum(s.bytes // width for s in getattr(arm, part)) for arm in arms.values()}
-        assert len(sizes) == 1
-    for step in (0, 10):
-        raw, kept = (batches.at(step) for batches in both)
-        assert not torch.equal(raw, kept)
-        assert max(raw.max(), kept.max()) < handoff.vocabulary
+def test_sequences_that_cannot_be_shared_are_refused(tmp_path):
+    with pytest.raises(InputError, match="4 sequences a step cannot be shared by 3 ranks"):
+        batches(tmp_path, ranks=3)
 
 
-def test_windows_run_on_from_shard_to_shard(make):
-    whole, cut = make(range(161)), make(range(161), name="cut", cut_at=(5, 77, 78))
-    for step in range(10):
-        assert torch.equal(whole.at(step), cut.at(step))
+def test_skipped_batches_are_never_read_again(tmp_path):
+    plain, read = batches(tmp_path), batches(tmp_path)
+    read.skip([3, 4])
+    assert [read.turn_of(step)[1] for step in range(7)] == [0, 1, 2, 5, 6, 7, 8]
+    read.skip([3])  # which reads what was the sixth batch
+    assert [read.turn_of(step)[1] for step in range(7)] == [0, 1, 2, 6, 7, 8, 9]
+    assert torch.equal(read.at(3), plain.at(6))
+    assert torch.equal(read.at(10), plain.at(10))  # those of the other part are as they were
 
 
-@pytest.mark.parametrize(("dtype", "token"), [("<u2", 65_535), ("<u4", 70_000)])
-def test_large_ids_keep_their_value(make, dtype, token):
-    assert make([token] * 20, [token], dtype=dtype).at(0).unique().tolist() == [token]
+def test_a_part_shorter_than_a_window_goes_round(tmp_path):
+    read = batches(tmp_path, anneal=5)
+    assert read.at(10)[0].tolist() == [10_000 + i % 5 for i in range(17)]
 
 
-def test_a_part_shorter_than_a_window_goes_round(make):
-    rows = make(range(161), [LATE, LATE + 1, LATE + 2], base_steps=1).at(1)
-    assert rows.tolist() == [[LATE + i % 3 for i in range(TOKENS + 1)]] * SEQUENCES
+def test_reading_ahead_changes_neither_order_nor_ids(tmp_path):
+    read = batches(tmp_path)
+    seen = list(read_ahead(read.at, range(8, 12), CPU))
+    assert [step for step, _ in seen] == [8, 9, 10, 11]
+    assert all(torch.equal(ids, read.at(step)) for step, ids in seen)
+
+
+@pytest.mark.gpu
+def test_a_thread_reads_ahead_for_an_accelerator(tmp_path):
+    read = batches(tmp_path)
+    seen = list(read_ahead(read.at, range(20), torch.device("cuda")))
+    assert [step for step, _ in seen] == list(range(20))
+    assert all(torch.equal(ids.cpu(), read.at(step)) for step, ids in seen)
+    assert not list(read_ahead(read.at, range(3, 3), torch.device("cuda")))
