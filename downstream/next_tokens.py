@@ -75,9 +75,12 @@ class TransformersModel:
         with torch.inference_mode():
             ids = torch.tensor([list(tokens)], device=self._device)
             stream = self._model.base_model(input_ids=ids, use_cache=False)[0][0]
-            head = self._model.get_output_embeddings()
-            for begin in range(0, len(tokens), ROWS):
-                yield head(stream[begin : begin + ROWS]).float().cpu().numpy()
+        head = self._model.get_output_embeddings()
+        for begin in range(0, len(tokens), ROWS):
+            # never held over a yield: the caller would compute in this mode, and perhaps stay in it
+            with torch.inference_mode():
+                rows = head(stream[begin : begin + ROWS]).float().cpu().numpy()
+            yield rows
 
 
 def open_next_tokens(

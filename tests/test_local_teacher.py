@@ -170,13 +170,13 @@ def test_a_prompt_longer_than_the_context_is_refused(base_url):
 
 @pytest.mark.parametrize("template", [REFUSES_SYSTEM, DROPS_SYSTEM], ids=["refuses", "drops"])
 def test_no_chat_template_loses_the_system_message(model, tmp_path, monkeypatch, template):
-    real = export._write_tokenizer
+    real = export.write_tokenizer
 
     def with_template(writer, *rest):
         real(writer, *rest)
         writer.add_chat_template(template)
 
-    monkeypatch.setattr(export, "_write_tokenizer", with_template)
+    monkeypatch.setattr(export, "write_tokenizer", with_template)
     export.export_gguf(model, tmp_path / "a.gguf")
     with started_llama("label", tmp_path / "a.gguf", 512, 1, tmp_path / "log") as address:
         both, one = (
