@@ -44,7 +44,7 @@ def write_prompts(folder, *lines):
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_models_answer_are_judged_in_both_orders_and_rated(models, tmp_path, capsys):
     prompts = write_prompts(tmp_path, *(json.dumps({"prompt": f"def f{i}(x):"}) for i in range(3)))
     recipe = load_recipe(Path("recipes/smoke.yaml"))

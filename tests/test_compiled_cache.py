@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 INNER = """from classifiers.arrow_text import compiled
 @compiled
 def add(x):
@@ -17,6 +19,7 @@ def twice(x):
 """
 
 
+@pytest.mark.long
 def test_a_change_in_what_a_loop_imports_is_noticed(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)

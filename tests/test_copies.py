@@ -83,7 +83,10 @@ def tiny(monkeypatch):
     monkeypatch.setattr(copies, "_room", lambda *_: 150)
 
 
-@pytest.mark.parametrize("shards", [1, 3, 8])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize("shards", [pytest.param(1, marks=LONG), 3, pytest.param(8, marks=LONG)])
 def test_the_same_for_any_cut_and_any_room(tmp_path, request, shards):
     rows = template_corpus() + corpus(70)
     for name in ("here", "there"):
@@ -104,7 +107,7 @@ def template_corpus(pages=170):
     return as_rows(dict(rows))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_processes_give_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(copies, "_RANK_DOCUMENTS", 50)
     rows = corpus()

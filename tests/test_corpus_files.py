@@ -54,6 +54,7 @@ def test_parquet_of_any_row_groups_and_text_type(tmp_path, kind, row_group_size)
     assert pa.Table.from_batches(rows).equals(table)
 
 
+@pytest.mark.long
 def test_batches_are_bounded_in_bytes_as_in_rows(tmp_path):
     texts = [f"{i}" + "x" * 1_000_000 for i in range(200)]
     pq.write_table(pa.table({"id": texts[:1] * 200, "text": texts}), tmp_path / "a.parquet")

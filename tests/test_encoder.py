@@ -183,6 +183,7 @@ def test_no_directory_and_safetensors_of_another_kind_are_refused(tiny: Path) ->
         Encoder.open(tiny)
 
 
+@pytest.mark.long
 def test_it_runs_without_torch(tiny: Path) -> None:
     program = (
         "import sys, pyarrow as pa\nfrom classifiers.encoder import Encoder\n"
@@ -192,7 +193,7 @@ def test_it_runs_without_torch(tiny: Path) -> None:
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_berts_safetensors_give_what_transformers_gives(tiny: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch is what this is held against")
     transformers = pytest.importorskip("transformers")

@@ -90,7 +90,7 @@ def test_the_gradient_passes_to_the_weights_as_if_nothing_were_rounded():
     assert not torch.equal(layer.weight, plain.weight)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_compiled_block_sees_the_change_too():
     model = Llama(SHAPE).initialize(0).compile_blocks(backend="eager")
     with torch.no_grad():

@@ -105,7 +105,10 @@ def test_a_second_run_touches_nothing_and_says_the_same(filtered):
     assert "2 files, 0 of them now" in again
 
 
-@pytest.mark.parametrize("options", [("--tasks", 1), ("--workers", 2, "--tasks", 2)])
+@pytest.mark.parametrize(
+    "options",
+    [("--tasks", 1), pytest.param(("--workers", 2, "--tasks", 2), marks=pytest.mark.long)],
+)
 def test_tasks_and_workers_change_no_byte(filtered, tmp_path, options):
     run("--in", filtered[0] / "in", "--out", tmp_path, *options)
     assert files_of(tmp_path) == files_of(filtered[0] / "out")
@@ -185,6 +188,7 @@ def test_a_dry_run_writes_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_a_killed_run_leaves_nothing_that_looks_whole(tmp_path):
     (tmp_path / "in").mkdir()
     rows = pa.Table.from_pylist(good() * 20)

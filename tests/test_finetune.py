@@ -251,7 +251,7 @@ def test_what_does_not_fit_is_dropped_with_a_reason_and_counted(tiny, tmp_path):
         finetune(tiny, every, tmp_path / "none", SHORT)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_adapter_is_saved_beside_the_model_that_it_makes(tmp_path):
     from peft import PeftModel
     from transformers import LlamaForCausalLM

@@ -155,7 +155,7 @@ def test_without_balance_a_rare_class_gets_fewer_votes():
     assert votes[0][:, 0].mean() > votes[1][:, 0].mean() + 0.02
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_exported_bytes_are_the_same_in_another_process(fitted):
     script = (
         "import hashlib; from test_forest import *;"

@@ -99,7 +99,7 @@ def test_the_tokenizer_opens_as_hugging_face_s(handed, tmp_path):
     assert (tokenizer.eos_token_id, len(tokenizer)) == (0, 400)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_trainer_of_transformers_trains_as_exported(handed, tmp_path):
     command = export(handed, "transformers", tmp_path)
     path = tmp_path / "train.json"

@@ -156,7 +156,7 @@ def test_show_and_card_answer_from_the_manifests(whole, environment):
     assert "not an LLM" in card.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_several_moments_it_ends_as_if_undisturbed(whole, environment, server, tmp_path):
     reported = {**environment, "PREFECT_API_URL": server}
     kill_and_resume(whole, reported, tmp_path, ["clean", "label", "synthesize", "train"])

@@ -122,7 +122,7 @@ def settings(*more):
     return [part for change in (*SMALL, *more) for part in ("--set", change)]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_train_what_one_does(bench, tmp_path, parallel):
     path, _ = put_handoff(bench)
@@ -135,7 +135,7 @@ def test_two_processes_train_what_one_does(bench, tmp_path, parallel):
     assert losses(tmp_path / "two")[0] == pytest.approx(losses(tmp_path / "one")[0], rel=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("parallel", "processes"), [("ddp", 1), ("fsdp", 1), ("fsdp", 2)])
 def test_what_two_processes_left_others_go_on_from(bench, tmp_path, parallel, processes):
     """Killed in the middle on two processes, finished on one, or on two again."""

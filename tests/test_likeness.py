@@ -105,7 +105,7 @@ def test_no_document_within_the_limit_is_said(validation):
         measure_likeness(gguf, gguf, validation[0], WINDOW, 10, threads=1)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fewer_bits_are_less_alike_and_the_command_says_so(validation, tmp_path):
     path, _ = validation
     gguf = small_model()[1]

@@ -87,7 +87,7 @@ def test_it_is_drawn_now_and_then_while_it_trains(tmp_path):
     assert (tmp_path / "loss.png").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tensorboard_reads_what_was_written(tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

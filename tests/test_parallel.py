@@ -35,7 +35,7 @@ def alone(tmp_path_factory):
     return functools.cache(lambda matrices: trained(folder, 1, "none", matrices, 1))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "matrices", "parts"),
     [("ddp", "muon", 1), ("ddp", "adamw", 2), ("fsdp", "muon", 2), ("fsdp", "adamw", 1)],

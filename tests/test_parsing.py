@@ -12,6 +12,7 @@ from pipeline.parsing import parse, read_literal
 SOURCES = [Path(module.__file__).read_text() for module in (ast, json, pytest)]
 
 
+@pytest.mark.long
 def test_trees_made_in_many_threads_are_those_of_one():
     alone = [ast.dump(ast.parse(source)) for source in SOURCES]
     with ThreadPoolExecutor(8) as pool:

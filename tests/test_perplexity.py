@@ -99,7 +99,7 @@ def test_a_short_context_is_one_block_and_a_longer_text_is_refused():
             list(short.logits(tokens))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_command_prints_what_the_function_returns(validation):
     path, _ = validation
     gguf = small_model()[1]

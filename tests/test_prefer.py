@@ -107,7 +107,7 @@ def test_figures_compare_the_margins_of_before_and_after():
     }
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("lora", [None, LoraConfig(rank=4)], ids=["whole", "adapter"])
 def test_the_chosen_answers_get_likelier_than_the_rejected(tuned, chat, tmp_path, capsys, lora):
     data = _write(tmp_path / "pairs.jsonl", _pairs(80))

@@ -164,7 +164,7 @@ def test_trouble_and_a_stop_together_end_with_the_same_bytes(bench, monkeypatch)
     assert left_by(job) == left_by(undisturbed)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(bench):
     """A checkpoint at every step, so that many of the kills fall into the writing of one."""
     undisturbed = new_job(bench, "undisturbed", steps=120, checkpoint_steps=1, hidden=128)

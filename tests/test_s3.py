@@ -25,7 +25,7 @@ def test_the_output_is_that_of_local_files(store, tmp_path):
     assert "0 of them now" in run("--in", "s3://corpus/in", "--out", "s3://corpus/out")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_workers_reach_the_store_with_the_command_s_own_environment(store, tmp_path):
     """In a process of its own: workers are forked from a server with the environment of its start,
     which another test of this process may have started long ago."""

@@ -192,6 +192,7 @@ def test_the_facts_say_who_wrote_and_what_protected(written):
     assert written.manifest.spend.calls == written.ledger.rows_in
 
 
+@pytest.mark.long
 def test_another_run_writes_the_same_bytes_whatever_the_workers(written, tmp_path):
     alone = SMALL.model_copy(update={"workers": 1})
     again = write(tmp_path / "run", kept(), alone, HELD_OUT)
@@ -219,6 +220,7 @@ def test_drafts_of_which_none_is_accepted_are_an_error_with_the_counts(tmp_path)
         write(tmp_path / "run", [silent], once, HELD_OUT)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("sandbox")
 def test_extracts_that_bring_nothing_new_are_not_paid_for_again(tmp_path, caplog):
     """The stand-in has one exercise for a function, whatever else is drawn."""
@@ -254,6 +256,7 @@ def test_every_task_is_written_and_carries_what_it_is_grounded_in(tmp_path):
     made.ledger.check("synthesize")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("sandbox")
 def test_the_forest_and_the_rubric_turn_pieces_away(tmp_path):
     model = small_filter() / "04-train-filter"

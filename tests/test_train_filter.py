@@ -112,7 +112,7 @@ def test_the_curve_travels_with_the_model(trained):
     assert cut["corpus"]["total_bytes"] == sum(len(row["text"].encode()) for row, _ in corpus())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_same_recipe_gives_the_same_bytes_even_after_a_kill(trained, bench):
     put(bench)
     first = bench.make(STAGE, SMALL)
