@@ -58,17 +58,18 @@ class Muon(torch.optim.Optimizer):
                 self._move(parameters, group)
 
     def _move(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        grads = [p.grad for p in parameters if p.grad is not None]
-        momenta = [self._momentum(p) for p in parameters]
+        grads = _parts([p.grad for p in parameters if p.grad is not None])
+        momenta = _parts([self._momentum(p) for p in parameters])
         torch._foreach_lerp_(momenta, grads, 1 - group["momentum"])
         ahead = torch._foreach_lerp(grads, momenta, group["momentum"])  # Nesterov's
-        whole = torch.stack([u.full_tensor() if isinstance(u, DTensor) else u for u in ahead])
+        whole = torch.stack([_whole(u, p) for u, p in zip(ahead, parameters, strict=True)])
         updates = self._orthogonal(whole, group["newton_schulz_steps"])
         rows, columns = parameters[0].shape
         rate = group["lr"] * max(1.0, rows / columns) ** 0.5
+        moved = _parts(parameters)
         if group["weight_decay"]:
-            torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, _like(parameters, updates), alpha=-rate)
+            torch._foreach_mul_(moved, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(moved, _parts(_like(parameters, updates)), alpha=-rate)
 
     def _momentum(self, parameter: Tensor) -> Tensor:
         state = self.state[parameter]
@@ -92,6 +93,21 @@ class Muon(torch.optim.Optimizer):
         gathered = [torch.empty_like(mine) for _ in range(ranks)]
         dist.all_gather(gathered, mine, group=self._group)
         return torch.cat(gathered)[:count]
+
+
+def _parts(tensors: list[Tensor]) -> list[Tensor]:
+    """What this rank holds of each: not every PyTorch can lerp lists of sharded tensors."""
+    return [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
+
+
+def _whole(part: Tensor, like: Tensor) -> Tensor:
+    """A tensor of which every rank has the part that it has of `like`."""
+    if not isinstance(like, DTensor):
+        return part
+    sharded = DTensor.from_local(
+        part, like.device_mesh, like.placements, shape=like.shape, stride=like.stride()
+    )
+    return sharded.full_tensor()
 
 
 def _like(parameters: list[Tensor], updates: Tensor) -> list[Tensor]:
