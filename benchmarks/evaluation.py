@@ -36,7 +36,7 @@ from downstream.shape import shape_of
 
 VOCABULARY, CONTEXT_TOKENS = 16_384, 4_096
 # Many short samples: some fall between a neighbour's turns, which none of a second does.
-PROMPT, DECODED, DEPTH, SAMPLES = 32, 8, 128, 8
+PROMPT, DECODED, DEPTH, SAMPLES = 32, 32, 128, 8
 MAX_OFF = 0.03
 TYPES = ("Q8_0", "Q6_K", "Q5_K_M", "Q5_0", "Q4_K_M", "Q4_0", "Q3_K_M", "Q2_K")
 QUICK_TYPES = ("Q8_0", "Q5_K_M", "Q4_K_M", "Q3_K_M")
@@ -62,7 +62,7 @@ def main() -> None:
             ]
         else:
             cases = (("30M", "Q4_K_M"),) if given.quick else (("125M", "F16"), ("125M", "Q4_K_M"))
-            rounds = 5 if given.quick else 20
+            rounds = 5 if given.quick else 4
             rows = [r for case in cases for r in against_llama_bench(home, *case, rounds, threads)]
             rows += memory_rows(home, threads)
     report(rows, given.json)

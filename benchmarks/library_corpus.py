@@ -28,8 +28,7 @@ from pipeline.handoff_record import (
 
 END = "<|endoftext|>"
 HELD_OUT_SHARE = 0.04
-# Others' sources, tests, and what is a table or a manual in the form of a source.
-LEFT_OUT = {"site-packages", "test", "tests", "idle_test", "lib2to3", "encodings", "pydoc_data"}
+LEFT_OUT = {"site-packages", "test", "tests"}  # others' sources, and tests with their tables
 
 
 def read_library() -> tuple[list[str], list[str]]:

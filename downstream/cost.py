@@ -113,13 +113,20 @@ def measure_cost(model: Path, plan: Plan, threads: int) -> dict[str, Any]:
 
 
 def _at_depth(session: Session, tokens: Sequence[int], depth: int) -> None:
-    """Put `depth` tokens before those to come, and decode a few of them to warm up."""
+    """Put `depth` tokens before those to come.
+
+    A few are decoded before they count: the first after a prompt pays for another graph.
+    """
     session.clear()
-    if depth > _WARM_UP_TOKENS:
-        session.feed(tokens[: depth - _WARM_UP_TOKENS])
-        session.decode(tokens[depth - _WARM_UP_TOKENS : depth])
+    warm_up = min(_WARM_UP_TOKENS, len(tokens))
+    if depth > warm_up:
+        session.feed(tokens[: depth - warm_up])
+        session.decode(tokens[depth - warm_up : depth])
     elif depth:
         session.decode(tokens[:depth])
+    else:
+        session.decode(tokens[:warm_up])
+        session.clear()
 
 
 def _first_token(session: Session, prompt: Sequence[int]) -> float:
