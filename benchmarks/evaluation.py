@@ -129,8 +129,8 @@ def claims_of(home: Path, preset: str, quick: bool, threads: int) -> list[Row]:
     kinds = ("F16", *(QUICK_TYPES if quick else TYPES))
     candidates = [Candidate(preset, None, k, make_file(home, preset, k)) for k in kinds]
     config = EvaluateConfig(
-        likeness=None, prompts=(32,) if quick else (32, 512, 2_048), depths=(0,), threads=threads,
-        decode_tokens=16 if quick else 32, repetitions=3 if quick else 7, share_tokens=4,
+        likeness=None, prompts=(32,) if quick else (32, 512), depths=(0,), threads=threads,
+        decode_tokens=16 if quick else 32, repetitions=3, share_tokens=4,
     )  # fmt: skip
     scratch = home / f"{preset}-work"
     scratch.mkdir()

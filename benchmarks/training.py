@@ -207,7 +207,7 @@ def _on_cpu(quick: bool) -> Iterator[Row]:
     rates = in_turn(made, *((5, 5) if quick else (9, 20)))
     mine = rates.pop("ours")
     name = f"1M ({count_parameters(shape) / 1e6:.2f}M parameters) on two threads"
-    yield Row(name, mine, "tokens/s", rates["transformers"], "min", rates)
+    yield Row(name, mine, "tokens/s", peers=rates)
 
 
 if __name__ == "__main__":

@@ -170,8 +170,15 @@ def _figures(stages: Mapping[str, tuple[Path, Manifest]]) -> list[Table | Text]:
         for task, wanted in found["wanted"].items():
             if wanted:
                 table.add_row(f"{task}s accepted", f"{found['accepted'][task]:,} of {wanted:,}")
-    models = facts.get("evaluate", {}).get("models", [])
-    return [table, Text(), _models_table(models)] if models else [table]
+    if "evaluate" not in facts:
+        return [table]
+    found = facts["evaluate"]
+    others = ", ".join(f"{name} {value:.3f}" for name, value in found["baselines"].items())
+    return [
+        table, Text(), _models_table(found["models"]),
+        Text(f"bits per byte of the same text without a model: {others}"),
+        Text(f"gate: {found['gate']['verdict']}"),
+    ]  # fmt: skip
 
 
 def _models_table(models: list[Mapping[str, Any]]) -> Table:
