@@ -38,7 +38,11 @@ FULL = "F16"
 IMPORTANCE = "imatrix.gguf"
 TABLE = "quantized.json"
 _SOURCE = "source.json"
-_KINDS_OF_SOURCE = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model")
+# All that a GGUF file is made of; timings, which lie beside it, change from run to run.
+_KINDS_OF_SOURCE = (
+    "*.safetensors", "*.safetensors.index.json", "config.json", "tokenizer*.json",
+    "special_tokens_map.json", "*.jinja", "tokenizer.model",
+)  # fmt: skip
 
 
 class QuantizeConfig(Section):
@@ -192,8 +196,7 @@ def _importance(
 
 
 def _source(model: Path, texts: list[str] | None, calibration_bytes: int) -> dict[str, Any]:
-    found = sorted(path for kind in _KINDS_OF_SOURCE for path in model.glob(kind))
-    files = [path for path in found if path.name not in {_SOURCE, TABLE}]
+    files = sorted({path for kind in _KINDS_OF_SOURCE for path in model.glob(kind)})
     calibration = None if texts is None else hash_json([calibration_bytes, texts])
     return {"files": {p.name: hash_file(p) for p in files}, "calibration": calibration}
 
@@ -233,7 +236,7 @@ def _bits(name: str) -> int:
 STAGE = Stage(
     number=12,
     name="quantize",
-    version=2,
+    version=3,
     needs=("train", "handoff"),
     makes=(f"*/model-{FULL}.gguf", "*/model-[!F]*.gguf", f"*/{TABLE}"),
     sees=(QuantizeConfig,),

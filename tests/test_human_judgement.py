@@ -63,7 +63,7 @@ def test_a_tie_at_the_cut_is_neither_luck_nor_the_order_of_the_file() -> None:
     assert precision_of_best(truth, np.array([4.0, 3, 2, 1]), 2) == 1
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_every_judge_speaks_of_every_held_out_document(tmp_path: Path) -> None:
     judged = small_set()
     train, held = split_by_group(judged.positive, judged.groups, 5, 0)[0]

@@ -135,8 +135,14 @@ def test_two_processes_train_what_one_does(bench, tmp_path, parallel):
     assert losses(tmp_path / "two")[0] == pytest.approx(losses(tmp_path / "one")[0], rel=1e-6)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(("parallel", "processes"), [("ddp", 1), ("fsdp", 1), ("fsdp", 2)])
+@pytest.mark.parametrize(
+    ("parallel", "processes"),
+    [
+        pytest.param("ddp", 1, marks=pytest.mark.slow),
+        pytest.param("fsdp", 1, marks=pytest.mark.long),
+        pytest.param("fsdp", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_what_two_processes_left_others_go_on_from(bench, tmp_path, parallel, processes):
     """Killed in the middle on two processes, finished on one, or on two again."""
     path, _ = put_handoff(bench)

@@ -35,10 +35,14 @@ def alone(tmp_path_factory):
     return functools.cache(lambda matrices: trained(folder, 1, "none", matrices, 1))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "matrices", "parts"),
-    [("ddp", "muon", 1), ("ddp", "adamw", 2), ("fsdp", "muon", 2), ("fsdp", "adamw", 1)],
+    [
+        pytest.param("ddp", "adamw", 2, marks=pytest.mark.long),
+        pytest.param("fsdp", "muon", 2, marks=pytest.mark.long),
+        pytest.param("ddp", "muon", 1, marks=pytest.mark.slow),
+        pytest.param("fsdp", "adamw", 1, marks=pytest.mark.slow),
+    ],
 )
 def test_two_processes_train_as_one(tmp_path, alone, kind, matrices, parts):
     single = alone(matrices)
