@@ -8,15 +8,12 @@ that prompts are lm-eval's and not ours. docs/quality.md says what the turned fi
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.benchmark_file import UNREADABLE, rows_of
 from pipeline.errors import InputError
 
 Row = dict[str, Any]
@@ -40,11 +37,11 @@ def read_benchmark(
     """
     rows: list[Row] = []
     try:
-        for number, row in enumerate(_read(path)):
+        for number, row in enumerate(rows_of(path)):
             turned = _turned(path, number, row, fields, turn)
             if turned is not None:
                 rows.append({**turned, "item": number})
-    except (OSError, EOFError, ValueError, csv.Error) as error:
+    except UNREADABLE as error:
         raise InputError(
             "evaluate", f"benchmark {path} cannot be read ({error})", "correct tasks.tasks"
         ) from error
@@ -68,22 +65,6 @@ def _turned(
             f"its fields are {sorted(map(str, row))}; see docs/quality.md",
         ) from error  # fmt: skip
     return turned
-
-
-def _read(path: Path) -> Iterator[Row]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        yield from pq.read_table(path).to_pylist()
-        return
-    raw = path.read_bytes()
-    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
-    if path.name.removesuffix(".gz").endswith(".csv"):
-        yield from csv.DictReader(io.StringIO(text))
-        return
-    for line in text.split("\n"):
-        if line.strip():
-            yield json.loads(line)
 
 
 def lettered(row: Row) -> Row:

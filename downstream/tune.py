@@ -97,7 +97,7 @@ class Tuning:
         self, rows: Rows, chosen: torch.Tensor, tokens: int
     ) -> tuple[torch.Tensor, float]:
         """What these rows add to the mean over so many tokens, to derive and as a number."""
-        device = self.tuned.device
+        device = self.parameters[0].device
         ids_BT = rows.ids[chosen].long().to(device)
         weights_BT = rows.weights[chosen].to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
@@ -114,4 +114,4 @@ class Tuning:
     def _parts(self) -> Parts:
         """What a checkpoint holds: the weights that move, and not the frozen ones."""
         moving = nn.ParameterList(self.parameters)
-        return Parts(moving, [self.optimizer], World(0, 1, self.tuned.device))
+        return Parts(moving, [self.optimizer], World(0, 1, self.parameters[0].device))

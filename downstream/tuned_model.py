@@ -19,24 +19,7 @@ from downstream.lora import LoraConfig, adapt, open_llama, save_adapter
 from downstream.weight_files import write_like
 
 
-class Tuned(nn.Module):
-    """A model that is being tuned."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where its weights are."""
-        return next(self.parameters()).device
-
-    def loss_nats(self, ids_BT: Tensor, end_of_text: int, weights_BT: Tensor) -> Tensor:
-        """Mean nats of the weighted tokens; `ids_BT` has one column more than the weights."""
-        raise NotImplementedError
-
-    def write(self, source: Path, name: str, folder: Path) -> None:
-        """Write a model directory like `source`, whose name is `name`."""
-        raise NotImplementedError
-
-
-class TunedWhole(Tuned):
+class TunedWhole(nn.Module):
     """Our own model, all of whose weights move."""
 
     def __init__(self, folder: Path) -> None:
@@ -44,10 +27,12 @@ class TunedWhole(Tuned):
         self.llama = load_model(folder).float()
 
     def loss_nats(self, ids_BT: Tensor, end_of_text: int, weights_BT: Tensor) -> Tensor:
+        """Mean nats of the weighted tokens; `ids_BT` has one column more than the weights."""
         loss: Tensor = self.llama.loss_nats(ids_BT, end_of_text, weights_BT)
         return loss
 
     def write(self, source: Path, name: str, folder: Path) -> None:
+        """Write a model directory like `source`, whose name is `name`."""
         state = {
             part if part.startswith("lm_head.") else f"model.{part}": weight
             for part, weight in self.llama.named_parameters()
@@ -55,7 +40,7 @@ class TunedWhole(Tuned):
         write_like(source, folder, state)
 
 
-class TunedAdapter(Tuned):
+class TunedAdapter(nn.Module):
     """transformers' model with an adapter; the weights below it stay."""
 
     def __init__(self, folder: Path, config: LoraConfig, seed: int) -> None:
@@ -64,6 +49,7 @@ class TunedAdapter(Tuned):
         self.adapted: Any = adapt(open_llama(folder), config)
 
     def loss_nats(self, ids_BT: Tensor, end_of_text: int, weights_BT: Tensor) -> Tensor:
+        """As above, through the adapter."""
         llama = self.adapted.get_base_model()
         inputs_BT = ids_BT[:, :-1]
         mask = _whole_mask(inputs_BT, end_of_text)
@@ -71,7 +57,11 @@ class TunedAdapter(Tuned):
         return cross_entropy(x_BTD, llama.lm_head.weight, ids_BT[:, 1:], weights_BT)
 
     def write(self, source: Path, name: str, folder: Path) -> None:
+        """As above with the adapter multiplied in, and the adapter by itself beside it."""
         write_like(source, folder, save_adapter(self.adapted, name, folder / "adapter"))
+
+
+Tuned = TunedWhole | TunedAdapter
 
 
 def open_tuned(folder: Path, lora: LoraConfig | None, seed: int) -> Tuned:

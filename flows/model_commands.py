@@ -6,6 +6,7 @@ model. Like those of `flows.main`, each imports what costs time when it is calle
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -31,12 +32,21 @@ def train(
     train_from_handoff(open_console(), handoff, arm, out, preset, changes, seed)
 
 
+def _tunes(command: Callable[..., None]) -> Callable[..., None]:
+    """What both ways of tuning are given."""
+    for given in (
+        CHANGES,
+        click.option("--lora", is_flag=True, help="Train a low-rank adapter, and multiply it in."),
+        click.option("--out", required=True, type=PATH, metavar="DIR"),
+        click.option("--data", required=True, type=PATH, metavar="FILE"),
+        click.argument("model", type=PATH),
+    ):
+        command = given(command)
+    return command
+
+
 @click.command()
-@click.argument("model", type=PATH)
-@click.option("--data", required=True, type=PATH, metavar="FILE")
-@click.option("--out", required=True, type=PATH, metavar="DIR")
-@click.option("--lora", is_flag=True, help="Train a low-rank adapter, and multiply it in.")
-@CHANGES
+@_tunes
 def finetune(model: Path, data: Path, out: Path, lora: bool, changes: tuple[str, ...]) -> None:
     """Tune MODEL on chats: a handoff.json, or JSON lines or Parquet with `messages`."""
     from flows.finetune import finetune_model
@@ -45,11 +55,7 @@ def finetune(model: Path, data: Path, out: Path, lora: bool, changes: tuple[str,
 
 
 @click.command()
-@click.argument("model", type=PATH)
-@click.option("--data", required=True, type=PATH, metavar="FILE")
-@click.option("--out", required=True, type=PATH, metavar="DIR")
-@click.option("--lora", is_flag=True, help="Train a low-rank adapter, and multiply it in.")
-@CHANGES
+@_tunes
 def prefer(model: Path, data: Path, out: Path, lora: bool, changes: tuple[str, ...]) -> None:
     """Tune MODEL on pairs of answers (DPO): JSON lines or Parquet of prompt, chosen, rejected."""
     from flows.finetune import prefer_answers

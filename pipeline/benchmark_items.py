@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
 import re
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from pipeline.benchmark_file import UNREADABLE, rows_of
 from pipeline.config import Section
 from pipeline.errors import InputError
 from pipeline.leak_mappings import READY, ItemFields, MappingName, cut, texts_of
@@ -67,9 +62,8 @@ def read_items(config: BenchmarkConfig) -> list[Item]:
     """
     path = Path(config.path)
     try:
-        rows = list(_rows(path))
-    # Arrow's errors are among these; a RuntimeError is of JSON that is nested too deeply.
-    except (OSError, EOFError, ValueError, RuntimeError, csv.Error, zlib.error) as error:
+        rows = list(rows_of(path))
+    except UNREADABLE as error:
         raise InputError(
             "decontaminate",
             f"benchmark {config.name!r}: {path} cannot be read ({error})",
@@ -113,24 +107,3 @@ def _item(benchmark: str, number: int, row: dict[str, Any], fields: ItemFields) 
         code.replace("\r\n", "\n"),
         tuple((part, text) for part in fields.alone_code for text in texts_of(row, part)),
     )
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        yield from pq.read_table(path).to_pylist()
-        return
-    raw = path.read_bytes()
-    text = (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8-sig")
-    if path.name.removesuffix(".gz").endswith(".csv"):
-        yield from csv.DictReader(io.StringIO(text))
-        return
-    for line in text.split("\n"):  # JSON lets other line ends stand inside a string
-        if line.strip():
-            row = json.loads(line)
-            if r"\ud" in line.lower():  # half a pair of escapes is no character
-                row = json.loads(json.dumps(row, ensure_ascii=False).encode("utf-8", "replace"))
-            if not isinstance(row, dict):
-                raise ValueError(f"a row is no JSON object: {line[:60]}")
-            yield row

@@ -3,20 +3,12 @@
 import numpy as np
 import pytest
 
+from benchmarks.decontamination import FILES
 from conftest import SHARED_DATA
 from pipeline.benchmark_items import BenchmarkConfig, read_items
 from pipeline.leak_mappings import READY, ItemFields, as_list, texts_of
 from pipeline.leak_plants import PlantedConfig, measure_recall, wilson
 from pipeline.leak_search import LeakSearch, SearchRules
-
-FILES = {
-    "HumanEval.jsonl.gz": "humaneval", "TruthfulQA.csv.gz": "truthfulqa",
-    "arc_challenge_test.jsonl.gz": "arc", "arc_easy_test.jsonl.gz": "arc",
-    "boolq_val.jsonl.gz": "boolq", "commonsense_qa_val.jsonl.gz": "csqa", "copa.jsonl.gz": "copa",
-    "gsm8k_test.jsonl.gz": "gsm8k", "hellaswag_small.jsonl": "hellaswag", "mbpp.jsonl.gz": "mbpp",
-    "mmlu_redux.jsonl.gz": "mmlu", "openbook_qa_test.jsonl.gz": "obqa", "piqa_val.jsonl.gz": "piqa",
-    "siqa_val.jsonl.gz": "siqa", "winogrande_val.jsonl.gz": "winogrande",
-}  # fmt: skip
 
 
 def real(name):

@@ -18,8 +18,10 @@ MAY_IMPORT = {
 # The one door from curating to training: the contract, the records and the opened handoff.
 DOOR = {"config", "errors", "handoff_record", "ledger", "manifest", "progress", "records", "splits",
         "stage", "step"}  # fmt: skip
-# What a model writes is executed where exercises are, and judged by whoever judges them.
+# Benchmarks are read as where they are kept out; what a model writes is executed where exercises
+# are, and judged by whoever judges them.
 ALSO = {
+    "benchmark_rows.py": {"benchmark_file"},
     "generated_code.py": {"run_blocks", "sandbox"},
     "judge.py": {"prompts", "purse", "question", "task", "teacher", "teacher_config"},
 }

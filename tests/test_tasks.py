@@ -1,5 +1,6 @@
 """Benchmark tasks: lm-eval's prompts, examples, what is too long, what is remembered."""
 
+import gzip
 import json
 from pathlib import Path
 
@@ -282,6 +283,17 @@ def test_files_that_are_not_of_the_task_are_refused_by_name(tmp_path, content, s
     with pytest.raises(InputError, match=said) as refused:
         read_benchmark(path, ("answerKey",), DEFINITIONS["arc_easy"].turn)
     assert "wrong.jsonl" in str(refused.value)
+
+
+def test_a_damaged_or_hopelessly_nested_file_is_one_line_too(tmp_path):
+    whole = gzip.compress(b'{"question": "Q?", "answerKey": "A"}\n' * 50, mtime=0)
+    damaged = tmp_path / "damaged.jsonl.gz"
+    damaged.write_bytes(whole[:10] + b"\xff" * 8 + whole[18:])
+    nested = tmp_path / "nested.jsonl"
+    nested.write_text("[" * 200_000 + "]" * 200_000)
+    for path in (damaged, nested):
+        with pytest.raises(InputError, match="cannot be read"):
+            read_benchmark(path, (), None)
 
 
 def test_every_task_can_be_named_in_a_recipe_and_is_defined():
