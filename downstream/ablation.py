@@ -18,6 +18,7 @@ import io
 import json
 import lzma
 import math
+import sys
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pipeline.errors import InputError, StageError
 
 DRAWS, SEED = 2_000, 1
 PAIRS = (
@@ -76,11 +79,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
-    documents = read_held_out(given.pack)
-    nats: dict[str, Array] = {}
-    for path in given.nats:
-        with np.load(path) as arrays:
-            nats |= {name: arrays[name] for name in arrays.files}
+    try:
+        documents = read_held_out(given.pack)
+        nats = read_nats(given.nats, len(documents))
+    except StageError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(error.exit_code)
     told = {form: compare(documents, of_form(nats, form)) for form in forms_of(nats)}
     for form, (levels, differences) in told.items():
         print(f"\n{form}\n\n{as_table(levels, differences)}")
@@ -96,12 +100,33 @@ def main() -> None:
 
 def read_held_out(pack: Path) -> list[HeldOut]:
     """What was measured, in the order of the nats."""
+    if not pack.is_file():
+        raise InputError("ablation", f"there is no {pack}", "run downstream.ablation_pack first")
     with tarfile.open(fileobj=io.BytesIO(lzma.open(pack).read())) as tar:
         facts = json.load(tar.extractfile("pack.json"))  # type: ignore[arg-type]
         held = tar.extractfile("held_out_bytes.npy")
         n_bytes = np.load(io.BytesIO(held.read() if held else b""))
     rows = zip(facts["held_out"], n_bytes.tolist(), strict=True)
     return [HeldOut(**row, n_bytes=size) for row, size in rows]
+
+
+def read_nats(paths: Iterable[Path], documents: int) -> dict[str, Array]:
+    """All nats by name; InputError where they are not of a pack with so many documents."""
+    nats: dict[str, Array] = {}
+    for path in paths:
+        if not path.is_file():
+            raise InputError(
+                "ablation", f"there is no {path}", "run downstream.ablation_train first"
+            )
+        with np.load(path) as arrays:
+            nats |= {name: arrays[name] for name in arrays.files}
+        for name, values in nats.items():
+            if len(values) != documents:
+                raise InputError(
+                    "ablation", f"{path} has {len(values)} nats of {name}, the pack {documents} "
+                    "documents", "give the nats that were measured with this pack",
+                )  # fmt: skip
+    return nats
 
 
 def forms_of(nats: Iterable[str]) -> list[str]:

@@ -127,7 +127,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with gzip.open(path, "rt", encoding="utf-8") as file:
             yield from (json.loads(line) for line in file)
-    except OSError as error:
+    except (OSError, EOFError, ValueError) as error:
         raise InputError(
             "ablation", f"{path} cannot be read ({error})", "give the folder of shared data"
         ) from error

@@ -72,6 +72,10 @@ def main() -> None:
 def make_pack(run: Path, held_out: Path, out: Path) -> dict[str, Any]:
     """Write the pack; what is in it."""
     folder = _handoff_folder(run)
+    if not held_out.is_file():
+        raise InputError(
+            "ablation", f"there is no {held_out}", "run downstream.ablation_corpus first"
+        )
     handoff = open_handoff(folder / "handoff.json")
     if handoff.vocabulary > 1 << 16:
         raise InputError("ablation", f"{handoff.vocabulary} tokens", "train up to 65,536 of them")
@@ -82,6 +86,11 @@ def make_pack(run: Path, held_out: Path, out: Path) -> dict[str, Any]:
             arms[f"{arm.name}/{part}"] = np.array(numbers, np.int32)
     arms |= shuffled(arms, pool.documents())
     rows, kept = _held_out_rows(folder / handoff.tokenizer.path, held_out, handoff, pool)
+    if not kept:
+        raise InputError(
+            "ablation", f"of {len(rows)} documents of {held_out} none is new to the arms",
+            "part the corpus again, and run the recipe on what is left",
+        )  # fmt: skip
     told = {a.name: {"tokens": a.tokens, "documents": a.documents} for a in handoff.arms}
     facts = {
         "vocabulary": handoff.vocabulary,
@@ -124,7 +133,8 @@ def write_pack(
         "held_out_bytes.npy": np.array([row["n_bytes"] for row in held_out], np.uint32),
         **{f"arms/{name}.npy": numbers for name, numbers in arms.items()},
     }
-    with tarfile.open(out, "w:xz", preset=6) as tar:
+    partial = out.with_name(f"{out.name}.partial")  # a pack that is there is whole
+    with tarfile.open(partial, "w:xz", preset=6) as tar:
         for name, value in {
             "pack.json": json.dumps(facts).encode(),
             "tokenizer.json": tokenizer,
@@ -133,9 +143,11 @@ def write_pack(
             entry = tarfile.TarInfo(name)
             entry.size = len(value)
             tar.addfile(entry, io.BytesIO(value))
-    n_bytes = out.stat().st_size
+    n_bytes = partial.stat().st_size
     if n_bytes > MAX_PACK_BYTES:
+        partial.unlink()
         raise StageError("ablation", f"{out} has {n_bytes} bytes", "lower tokenize.budget_tokens")
+    partial.replace(out)
     return n_bytes
 
 
@@ -152,7 +164,7 @@ class Seen:
     """Which runs of 13 words of some texts stand in others too."""
 
     def __init__(self, texts: Iterable[str]) -> None:
-        self._runs = np.unique(np.concatenate([runs_of(text) for text in texts]))
+        self._runs = np.unique(np.concatenate([np.zeros(0, np.uint64), *map(runs_of, texts)]))
         self._seen = np.zeros(len(self._runs), bool)
 
     def look(self, text: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from downstream.shape import Shape, shape_of
+from downstream.shape import PRESETS, Shape, shape_of
 from pipeline.errors import InputError
 from pipeline.handoff_record import Arm, Handoff, open_handoff
 
@@ -80,6 +80,10 @@ def make_plan(
     ):
         windows *= 2
     size = preset or handoff.suggestion.preset
+    if size not in PRESETS:
+        raise InputError(
+            "export", f"there is no preset {size!r}", f"name one of {', '.join(PRESETS)}"
+        )
     root = handoff_path.resolve().parent
     return TrainingPlan(
         handoff, root, chosen, size, shape_of(size, handoff.vocabulary, context_tokens),
@@ -93,9 +97,12 @@ def lay_out(plan: TrainingPlan, out: Path) -> None:
     """Link the shards as out/base and out/anneal, and write out/tokenizer."""
     for stage, shards in (("base", plan.arm.base), ("anneal", plan.arm.anneal)):
         (out / stage).mkdir(parents=True, exist_ok=True)
+        for old in (out / stage).glob("*.ds*"):  # of an earlier export: all that lies here is read
+            old.unlink()
         for i, shard in enumerate(shards):
             for ending, file in (("", shard), (".index", shard.index)):
-                _link(plan.root / file.path, out / stage / f"{i:05}.ds{ending}")
+                place = out / stage / f"{i:05}.ds{ending}"
+                place.symlink_to(os.path.abspath(plan.root / file.path))
     folder = out / "tokenizer"
     folder.mkdir(exist_ok=True)
     source = plan.root / plan.handoff.tokenizer.path
@@ -109,11 +116,6 @@ def lay_out(plan: TrainingPlan, out: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Indented, with a line's end."""
     path.write_text(json.dumps(value, indent=1) + "\n")
-
-
-def _link(source: Path, place: Path) -> None:
-    place.unlink(missing_ok=True)
-    place.symlink_to(os.path.abspath(source))
 
 
 def _token(tokenizer: Path, number: int) -> str:

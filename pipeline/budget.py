@@ -54,7 +54,13 @@ def choose_budget(
 
 
 def check_budget(budget: Budget, there: Mapping[str, int], max_repeats: float) -> None:
-    """Raises StageError where an arm would be read more than `max_repeats` times."""
+    """Raises StageError where a stage would be empty, or an arm read over `max_repeats` times."""
+    if budget.tokens < 2:
+        raise StageError(
+            "tokenize",
+            f"a budget of {budget.tokens} tokens ({budget.reason}) cannot fill base and anneal",
+            "raise tokenize.budget_parameters or tokens_per_parameter, or keep more",
+        )
     arm = min(there, key=lambda name: there[name])
     if there[arm] == 0 or budget.tokens > max_repeats * there[arm]:
         epochs = f"{budget.epochs(there[arm]):.1f}" if there[arm] else "endless"

@@ -2,7 +2,8 @@
 
 They are the accepted ones of the arm with synthetic text, so decontaminated, and none of them rests
 on a group that is held out. The second step of phi-1 (arXiv 2306.11644, section 2.3) is such a
-fine-tuning on exercises. Whole groups go to `train` or `validation`.
+fine-tuning on exercises. Whole groups go to `train` or `validation`, by a hash of their names; with
+few groups `validation` may have none, and where it would have all, all are `train`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ def write_finetuning(
     rows = sorted(_chats(arms, seed, held_out), key=lambda row: row["doc_id"])
     if not rows:
         return None
+    if all(row["split"] == "validation" for row in rows):  # else there is nothing to learn
+        rows = [row | {"split": "train"} for row in rows]
     write_table(folder / FINETUNING, rows, CHAT)
     counts = Counter(f"{row['split']}_{row['origin_kind']}" for row in rows)
     return dict(sorted(counts.items()))

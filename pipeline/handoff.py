@@ -36,7 +36,8 @@ from pipeline.ledger import Ledger
 from pipeline.stage import Outcome, Sealed, Stage, Workplace
 from pipeline.token_shards import INDEX
 
-PRESETS = {"2M": 2e6, "15M": 15e6, "30M": 30e6, "125M": 125e6, "350M": 350e6, "1B": 1e9}
+# Parameters of the trainer's sizes by name; a test holds the names to downstream.shape's.
+PRESETS = {"1M": 1e6, "2M": 2e6, "15M": 15e6, "30M": 30e6, "125M": 125e6, "350M": 350e6, "1B": 1e9}
 
 
 class HandoffConfig(Section):
@@ -164,7 +165,7 @@ def _teacher(needs: Any) -> dict[str, Any]:
 STAGE = Stage(
     number=10,
     name="handoff",
-    version=2,
+    version=3,
     needs=("label", "synthesize", "decontaminate", "tokenize", "card"),
     makes=(HANDOFF,),
     sees=(HandoffConfig,),

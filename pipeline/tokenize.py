@@ -217,7 +217,7 @@ def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
 STAGE = Stage(
     number=8,
     name="tokenize",
-    version=3,
+    version=4,
     needs=("decontaminate", "apply-filter"),
     makes=(
         "tokenizer.json",

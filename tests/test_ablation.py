@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from downstream import ablation_corpus
+from downstream import ablation, ablation_corpus
 from downstream.ablation import HeldOut, as_table, compare, difference, forms_of, of_form
 from downstream.ablation_corpus import CONTROL, TEACHING, write_corpus
 from downstream.ablation_pack import Pool, Seen, runs_of, shuffled, write_pack
@@ -112,6 +112,7 @@ def test_runs_of_thirteen_words_tell_what_was_seen() -> None:
     seen.look("before " + text + " after")
     assert seen.share(text) == 1
     assert seen.share("too short") == 0
+    assert Seen([]).share(text) == 0
 
 
 @pytest.fixture
@@ -160,8 +161,24 @@ def test_the_shuffled_arm_has_the_documents_of_kept() -> None:
 def test_a_pack_too_large_to_travel_is_refused(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("downstream.ablation_pack.MAX_PACK_BYTES", 100)
     row = {"tokens": np.zeros(2, np.uint16), "n_bytes": 1}
+    before = pack.read_bytes()
     with pytest.raises(StageError, match="bytes"):
         write_pack(pack, [np.zeros(9, np.uint16)], {}, [row], {}, b"")
+    assert pack.read_bytes() == before
+    assert [path.name for path in pack.parent.iterdir()] == [pack.name]
+
+
+def test_nats_of_another_pack_are_refused(pack: Path, tmp_path: Path) -> None:
+    documents, path = len(ablation.read_held_out(pack)), tmp_path / "nats.npz"
+    np.savez(path, **{"raw/0": np.ones(documents), "kept/0": np.ones(documents)})
+    assert list(ablation.read_nats([path], documents)) == ["raw/0", "kept/0"]
+    np.savez(path, **{"raw/0": np.ones(documents - 1)})  # would be taken for the first documents
+    with pytest.raises(InputError, match=r"has 2 nats of raw/0, the pack 3 documents"):
+        ablation.read_nats([path], documents)
+    with pytest.raises(InputError, match=r"there is no .*none\.npz; run downstream"):
+        ablation.read_nats([tmp_path / "none.npz"], documents)
+    with pytest.raises(InputError, match=r"there is no .*none\.xz; run downstream"):
+        ablation.read_held_out(tmp_path / "none.xz")
 
 
 def test_models_of_one_seed_differ_by_the_data_alone(pack: Path) -> None:

@@ -9,8 +9,10 @@ import pytest
 from jsonschema import Draft202012Validator
 from small_run import UNTIL_HANDOFF, copy_run, small_recipe, small_run
 
+from downstream.shape import PRESETS as KNOWN
 from pipeline.arms import ARMS
 from pipeline.errors import InputError, StageError
+from pipeline.handoff import PRESETS as SUGGESTED
 from pipeline.handoff import STAGE
 from pipeline.handoff_record import HANDOFF_VERSION, handed_files, open_handoff
 from pipeline.manifest import hash_file
@@ -80,7 +82,7 @@ def test_tokens_mixture_and_validation_are_as_the_files_hold_them(opened):
     assert opened.validation.tokens == sum(len(row["tokens"]) for row in rows)
     told = opened.suggestion
     assert told.parameters == round(30_000 / told.tokens_per_parameter)
-    assert (told.tokens, told.preset, told.decay_share) == (30_000, "2M", 0.2)
+    assert (told.tokens, told.preset, told.decay_share) == (30_000, "1M", 0.2)
 
 
 def test_it_says_where_it_comes_from_who_wrote_it_and_what_was_taken_out(opened):
@@ -241,3 +243,7 @@ def test_the_standard_key_makes_a_signature_a_must(copy, monkeypatch):
 def test_to_sign_without_a_key_is_the_user_s_mistake(copy):
     with pytest.raises(InputError, match="names NO_SUCH_KEY, which holds no key; export"):
         sign_again(copy, "NO_SUCH_KEY")
+
+
+def test_the_sizes_that_are_suggested_are_those_of_the_trainer():
+    assert list(SUGGESTED) == list(KNOWN)

@@ -48,6 +48,17 @@ def test_an_arm_or_a_trainer_that_is_not_there_is_refused(handed, tmp_path):
         make_plan(handed[0], "best")
     with pytest.raises(InputError, match=r"no export to 'pytorch'; name one of nanotron"):
         export(handed, "pytorch", tmp_path)
+    with pytest.raises(InputError, match=r"no preset '3T'; name one of 1M"):
+        make_plan(handed[0], "kept", "3T")
+
+
+def test_an_export_in_the_place_of_another_leaves_no_shard_of_it(handed, tmp_path):
+    for ending in ("", ".index"):
+        (tmp_path / "base").mkdir(exist_ok=True)
+        (tmp_path / "base" / f"00001.ds{ending}").symlink_to(tmp_path / "of-a-larger-arm")
+    export(handed, "nanotron", tmp_path)
+    names = sorted(path.name for path in (tmp_path / "base").iterdir())
+    assert names == ["00000.ds", "00000.ds.index"]
 
 
 def test_windows_come_in_order_of_training_each_once_before_any_comes_again(handed, tmp_path):

@@ -170,6 +170,8 @@ def test_a_budget_that_repeats_too_much_says_how_often_it_would():
     check_budget(choose_budget(there, 1_200, None, 20), there, 4)
     with pytest.raises(StageError, match=r"'kept' has 300 tokens.*40 parameters x 40 tokens.*5\.3"):
         check_budget(choose_budget(there, None, 40, 40), there, 4)
+    with pytest.raises(StageError, match=r"budget of 1 tokens \(1000 parameters x 0\.001 tokens\)"):
+        check_budget(choose_budget(there, None, 1_000, 0.001), there, 4)
 
 
 @pytest.mark.parametrize(

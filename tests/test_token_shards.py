@@ -15,7 +15,7 @@ from conftest import document
 from pipeline.arms import ARMS
 from pipeline.errors import InputError
 from pipeline.finetuning import exercise_chat
-from pipeline.splits import in_validation
+from pipeline.splits import in_validation, place_of
 from pipeline.tokenizer_training import END_OF_TEXT, load_tokenizer
 
 WINDOW = 63
@@ -243,6 +243,19 @@ def test_chats_are_split_by_group_and_hold_no_held_out_group(tmp_path):
     assert {r["origin_kind"]: r["messages"][1]["content"][:3] for r in rows} == {
         "exercise": "```", "instruction": "So.",
     }  # fmt: skip
+
+
+def test_a_single_group_of_chats_is_trained_on_wherever_its_hash_lies(tmp_path):
+    late = next(
+        f"chat-{i}" for i in range(1_000)
+        if place_of(f"chat-{i}", 7, "finetuning") < HELD_OUT.share
+        and not in_validation(f"chat-{i}", 7, HELD_OUT)
+    )  # fmt: skip
+    exercise = json.dumps({"task": "exercise", "prompt": EXERCISE})
+    text = f"{EXERCISE}\n    return a + b\n\n\nassert add(1, 2) == 3\n"
+    chat = document(text, "e", group=late, origin="synthetic", metadata=exercise)
+    made = make(tmp_path / "run", SMALL, HELD_OUT, lessons=[chat])
+    assert made.facts["finetuning"] == {"train_exercise": 1}
 
 
 def test_with_no_exercises_there_is_nothing_to_fine_tune_on(made):
