@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from downstream.gate import FULL
+
 CONFIRMED, NOT_CONFIRMED, NOT_MEASURED = "confirmed", "not confirmed", "not measured"
-FULL = "F16"
 FOUR_BITS = ("Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_XS")
 THREE_BITS = ("Q3_K_M", "Q3_K_S", "Q3_K_L")
 IRREGULAR = ("Q5_0", "Q5_K_M", "Q5_K_S", "Q6_K")

@@ -5,8 +5,8 @@
 prints one JSON object: one round. A process of its own gives every model a cold start alike;
 `downstream.measuring` starts such rounds over all models in turn, so that a neighbour's load falls
 on all alike, and takes medians. The first prompt and a few tokens are read and left out, to warm up
-caches and threads. Speeds are those of `llama-bench` on the same file (benchmarks/evaluation.py
-compares), for the same functions of llama.cpp are called in the same order.
+caches and threads. llama.cpp's functions are called in the order of `llama-bench`; how near ours
+come to its speeds, benchmarks/evaluation.py measures and docs/evaluating.md says.
 """
 
 from __future__ import annotations

@@ -3,9 +3,9 @@
     python -m downstream.cost_memory MODEL --context 32000 --threads 2
 
 prints one JSON object. What is resident is read before loading, after it, after the context is
-made (llama.cpp writes zeros over the whole cache then, so that all of it is resident) and at its
-highest, with mmap off. The rest is what a prompt of 512 tokens and decoding after it touch: buffers
-of operations and of logits. Beside it stands what one can compute: a token takes
+made (llama.cpp writes zeros over the whole cache then, so that all of it is resident) and after
+the work, with mmap off. The rest is what a prompt of 512 tokens and decoding after it touch:
+buffers of operations and of logits. Beside it stands what one can compute: a token takes
 
     2 x layers x KV heads x head size x 2 bytes
 

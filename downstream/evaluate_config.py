@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from downstream.gate import GateConfig
 from downstream.profiles import Budget
@@ -69,3 +69,12 @@ class EvaluateConfig(Section):
     threads: int = Field(2, ge=1, le=256, description="Threads of llama.cpp, pinned.")
     gate: GateConfig = Field(GateConfig(), description="What a quantized model may lose.")
     budget: BudgetConfig = Field(BudgetConfig(), description="What a device must grant.")
+
+    @field_validator("prompts", "depths", "memory_contexts")
+    @classmethod
+    def _counts(cls, tokens: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        least = 0 if info.field_name == "depths" else 1
+        for count in tokens:
+            if count < least:
+                raise ValueError(f"{count} tokens are too few; give {least} or more")
+        return tokens

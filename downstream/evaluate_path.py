@@ -9,6 +9,7 @@ what quantizing loses, not how good a model is.
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sysconfig
 from collections.abc import Iterator, Sequence
@@ -65,6 +66,8 @@ def evaluate_path(
     profiles = choose_profiles(profile)
     kind = what_lies_at(path)
     pieces = list(read_pieces(texts))
+    if out.exists() and not out.is_dir():
+        raise InputError("evaluate", f"{out} is a file", "give a folder for the results")
     out.mkdir(parents=True, exist_ok=True)
     files = quantize_directory(path, out / "gguf", types, config) if kind == "model" else None
     candidates = find_files(path, files)
@@ -87,13 +90,16 @@ def evaluate_path(
         "text": ", ".join(map(str, texts)) or "pieces of this Python's own library",
         "documents": len(measured),
         "bytes": sum(row["n_bytes"] for row in measured),
+        "left_out_documents": len(pieces) - len(measured),  # beyond max_validation_bytes
     }
     baselines: dict[str, float | None] = {**packed_bits_per_byte([row["text"] for row in measured])}
     results = conclude(models, config, of, machine, [], baselines, profiles)
     write_results(out, results)
     write_reports(out, results)
     write_rounds(out / "speed.json", found)
-    shutil.rmtree(out / "work")
+    shutil.rmtree(work)  # and no more: `out` may be a folder that has a `work` of its own
+    with contextlib.suppress(OSError):  # not empty
+        work.parent.rmdir()
     return results
 
 
@@ -134,6 +140,7 @@ def quantize_directory(
     """GGUF files of a Hugging Face directory; those that are there already are not made again."""
     from downstream.quantize import make_quantized
 
+    types = tuple(dict.fromkeys(types))  # one that is named twice is measured once
     with progress_bar("evaluate: quantizing", 1 + len(types)) as advance:
 
         def step(name: str) -> None:
@@ -149,10 +156,13 @@ def find_files(path: Path, made: Sequence[Path] | None) -> list[Candidate]:
     arm = path.stem if path.is_file() else path.resolve().name
     found = [Candidate(arm, None, type_of(file), file) for file in files]
     types = [one.type for one in found]
-    named = [  # two files of one type are told apart by their names
-        one if types.count(one.type) == 1 else replace(one, type=one.path.stem) for one in found
-    ]
+    named = [one if types.count(one.type) == 1 else _by_name(one, types) for one in found]
     return sorted(named, key=lambda one: (one.type != FULL, files.index(one.path)))
+
+
+def _by_name(one: Candidate, types: Sequence[str]) -> Candidate:
+    """Two files of one type are told apart by their names, which must not be a type among them."""
+    return replace(one, type=one.path.name if one.path.stem in types else one.path.stem)
 
 
 def type_of(path: Path) -> str:
@@ -168,7 +178,7 @@ def read_pieces(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
     """Text files as documents of some thousand bytes, cut between lines; a file is a group."""
     library = Path(sysconfig.get_path("stdlib"))
     found = 0
-    for path in paths or [library / name for name in _OWN_MODULES]:
+    for path in dict.fromkeys(paths) or [library / name for name in _OWN_MODULES]:
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
@@ -189,9 +199,11 @@ def read_pieces(paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
 
 
 def _cut(text: str) -> Iterator[str]:
-    """Pieces of whole lines; a line that is longer by itself is a piece."""
+    """Pieces of whole lines; a line that is longer by itself is cut too."""
     piece, size = "", 0
-    for line in text.splitlines(keepends=True):
+    most = PIECE_BYTES // 4  # characters, of four bytes at most
+    whole = text.splitlines(keepends=True)
+    for line in (one[i : i + most] for one in whole for i in range(0, len(one), most)):
         length = len(line.encode())
         if piece and size + length > PIECE_BYTES:
             yield piece

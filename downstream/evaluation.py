@@ -230,7 +230,8 @@ def _row(arm: str, kind: str, some: Sequence[Candidate], found: Measured) -> dic
     rows = [row for one in some for row in found.quality.get(one, ())]
     by_seed = [bits_per_byte(found.quality.get(one, ())) for one in some]
     known = [value for value in by_seed if value is not None]
-    shape, described = read_shape(some[0].path), describe(some[0].path)
+    shape = read_shape(some[0].path)
+    described = _described(some[0].path, shape)
     return {
         "arm": arm,
         "type": kind,
@@ -253,6 +254,15 @@ def _row(arm: str, kind: str, some: Sequence[Candidate], found: Measured) -> dic
         "tasks": _mean_tasks([found.tasks[one] for one in some if one in found.tasks]),
         **found.cost[some[0]],
     }
+
+
+def _described(path: Path, shape: Architecture) -> dict[str, Any]:
+    """What `describe` says; nothing of fallbacks where the file's type is newer than the reader."""
+    try:
+        return describe(path)
+    except ValueError:
+        bits = round(8 * shape.weight_bytes / shape.weights, 3)
+        return {"bits_per_weight": bits, "tensors": dict(shape.tensors), "fell_back": []}
 
 
 def bits_per_byte(rows: Sequence[dict[str, Any]]) -> float | None:

@@ -75,7 +75,7 @@ def _reasons(
             continue
         if value is None:
             told.append((False, f"{name}: not measured"))
-        elif sign * value > sign * limit:
+        elif not sign * value <= sign * limit:  # so that what is no number is held back
             told.append((True, f"{name}: {value:.4g}, limit {limit:g}"))
     if config.max_lost_accuracy is not None:
         told += _task_reasons(reference, model, config.max_lost_accuracy)
@@ -92,7 +92,8 @@ def _task_reasons(
     told = []
     for row in model.get("tasks") or ():
         full = before.get((row["task"], row["metric"]))
-        if full is None:
+        if full is None or full["value"] is None or row["value"] is None:
+            told.append((False, f"{row['task']} {row['metric']}: not measured"))
             continue
         lost = full["value"] - row["value"]
         errors = [r.get("stderr") or 0.0 for r in (full, row)]

@@ -8,6 +8,7 @@ back from the scratch directory.
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -20,9 +21,12 @@ from pipeline.errors import StageError
 
 def run_measure(module: str, *arguments: str) -> Any:
     """What `python -m downstream.MODULE` prints; StageError with its last line where it fails."""
+    # the caller's folder stays, for paths are relative to it; -P keeps its modules out
+    root = str(Path(__file__).resolve().parents[1])
+    found = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
-        [sys.executable, "-m", f"downstream.{module}", *arguments],
-        capture_output=True, text=True, check=False, cwd=Path(__file__).resolve().parents[1],
+        [sys.executable, "-P", "-m", f"downstream.{module}", *arguments],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": found},
     )  # fmt: skip
     if done.returncode:
         told = (done.stderr.strip().splitlines() or ["no message"])[-1]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +15,7 @@ from downstream.evaluate_config import EvaluateConfig
 from downstream.evaluate_path import TYPES, evaluate_path
 from downstream.results_schema import Results
 from flows.show import open_console
+from pipeline.errors import InputError
 
 
 def evaluate_model(
@@ -22,7 +24,13 @@ def evaluate_model(
 ) -> None:  # fmt: skip
     """Evaluate the model at `path` into `out` (default: NAME-evaluation here) and print a table."""
     target = out or Path(f"{path.resolve().stem}-evaluation")
-    config = EvaluateConfig(threads=threads, repetitions=repetitions)
+    try:
+        config = EvaluateConfig(threads=threads, repetitions=repetitions)
+    except ValidationError as error:
+        (wrong, *_) = error.errors()
+        raise InputError(
+            "evaluate", f"--{wrong['loc'][0]} is {wrong['input']}", wrong["msg"].lower()
+        ) from error
     results = evaluate_path(path, target, config, texts, types or TYPES, profile)
     print_evaluation(open_console(), results, target)
 

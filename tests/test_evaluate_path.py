@@ -7,20 +7,25 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from pydantic import ValidationError
 from rich.console import Console
 from small_handoff import random_model, write_model
 
+from benchmarks.random_models import write_random
 from downstream.evaluate_config import EvaluateConfig
 from downstream.evaluate_path import (
     PIECE_BYTES,
     choose_profiles,
     evaluate_path,
     find_files,
+    quantize_directory,
     read_pieces,
     what_lies_at,
 )
+from downstream.evaluation import Evaluation, Measured, summarize
 from downstream.results_schema import Results, results_schema
-from flows.evaluate import print_evaluation
+from downstream.shape import Shape
+from flows.evaluate import evaluate_model, print_evaluation
 from pipeline.errors import InputError, StageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,12 +108,77 @@ def test_a_single_file_is_measured_as_it_is(evaluated, tmp_path):
     assert "no F16" in (tmp_path / "out" / "report.md").read_text()
 
 
+def test_paths_are_those_of_the_caller_and_its_folder_stays_as_it_is(
+    evaluated, tmp_path, monkeypatch
+):
+    """A relative file, and results into a folder that has a `work` of its own."""
+    shutil.copy(evaluated[1] / "gguf" / "model-Q4_0.gguf", tmp_path / "near.gguf")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "mine.txt").write_text("a year of notes")
+    (tmp_path / "area.py").write_text("def area(w, h):\n    return w * h\n" * 150)
+    monkeypatch.chdir(tmp_path)
+    config = SMALL.model_copy(update={"share_tokens": None})
+    found = evaluate_path(Path("near.gguf"), Path(), config, [Path("area.py")])
+    assert [model.type for model in found.models] == ["Q4_0"]
+    assert (found.of["documents"], found.of["left_out_documents"]) == (1, 1)  # of 4,000 bytes
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["mine.txt"]
+
+
+def test_a_type_that_is_newer_than_the_reader_is_told_by_its_file_s_name(tmp_path, monkeypatch):
+    import gguf
+
+    def newer(writer, _):
+        writer.add_uint32("general.file_type", 999)
+
+    monkeypatch.setattr(gguf.GGUFWriter, "add_file_type", newer)
+    write_random(tmp_path / "new.gguf", Shape(64, 64, 1, 1, 1, 64, 64))
+    (one,) = find_files(tmp_path / "new.gguf", None)
+    assert one.type == "new"
+    evaluation = Evaluation([one], None, SMALL, tmp_path)
+    (row,) = summarize(evaluation, Measured(cost={one: {}}))
+    assert row["tensors"] == {"F16": 8, "F32": 3}
+    assert 16 < row["bits_per_weight"] < 17
+    assert row["fell_back"] == []
+
+
+def test_what_is_named_twice_is_measured_once(evaluated, tmp_path):
+    text = evaluated[1].parent / "area.py"
+    assert list(read_pieces([text, text])) == list(read_pieces([text]))
+    gguf = tmp_path / "gguf"
+    shutil.copytree(evaluated[1] / "gguf", gguf)
+    made = quantize_directory(evaluated[1].parent / "tiny", gguf, ("Q4_0", "Q4_0"), SMALL)
+    assert [path.name for path in made] == ["model-F16.gguf", "model-Q4_0.gguf"]
+
+
+def test_results_into_a_file_are_refused(evaluated, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(InputError, match="out is a file"):
+        evaluate_path(evaluated[1] / "gguf", tmp_path / "out", SMALL)
+
+
+@pytest.mark.parametrize(("threads", "repetitions"), [(257, 1), (1, 101)])
+def test_options_beyond_their_range_are_one_line(tmp_path, threads, repetitions):
+    with pytest.raises(InputError, match=r"--\w+ is (257|101); .*less than or equal to (256|100)"):
+        evaluate_model(tmp_path, (), None, None, None, threads, repetitions)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("depths", -1), ("prompts", 0), ("memory_contexts", -32_000)]
+)
+def test_counts_of_tokens_that_cannot_be_are_refused(name, value):
+    with pytest.raises(ValidationError, match=f"{value} tokens are too few"):
+        EvaluateConfig(**{name: (value,)})
+
+
 def test_files_of_a_folder_are_told_apart(evaluated, tmp_path):
     source = evaluated[1] / "gguf"
     for name, kind in (("a", "Q4_0"), ("b", "Q4_0"), ("c", "F16")):
         shutil.copy(source / f"model-{kind}.gguf", tmp_path / f"{name}.gguf")
     assert what_lies_at(tmp_path) == "gguf"
     assert [one.type for one in find_files(tmp_path, None)] == ["F16", "a", "b"]
+    (tmp_path / "a.gguf").rename(tmp_path / "F16.gguf")  # a name that is the type of another
+    found = [(one.type, one.path.name) for one in find_files(tmp_path, None)]
+    assert found == [("F16", "c.gguf"), ("F16.gguf", "F16.gguf"), ("b", "b.gguf")]
 
 
 @pytest.mark.parametrize("name", ["missing", "folder", "text.txt"])
@@ -139,6 +209,14 @@ def test_texts_are_cut_between_lines_and_nothing_is_lost(tmp_path):
     assert all(piece["text"].endswith("\n") for piece in pieces)
     assert len({piece["doc_id"] for piece in pieces}) == len(pieces)
     assert {piece["group"] for piece in pieces} == {str(path)}
+
+
+def test_a_long_line_is_cut_too_and_never_within_a_character(tmp_path):
+    path = tmp_path / "one-line.txt"
+    path.write_text("面x" * 20_000)
+    pieces = list(read_pieces([path]))
+    assert "".join(piece["text"] for piece in pieces) == path.read_text()
+    assert all(piece["n_bytes"] <= PIECE_BYTES for piece in pieces)
 
 
 def test_without_a_text_the_library_of_this_python_stands_in():

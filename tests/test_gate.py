@@ -81,6 +81,25 @@ def test_what_was_not_measured_holds_nothing_back_and_is_said():
     assert all("not measured" in reason for reason in found["reasons"])
 
 
+def test_a_task_without_a_score_holds_nothing_back_and_is_said():
+    """No item of it fits the context of one of the two."""
+    config = GateConfig(max_lost_accuracy=0.05)
+    for before, after in ((None, None), (0.5, None), (None, 0.5)):
+        found = judged(
+            config,
+            model("F16", tasks=scores(before, None)),
+            model("Q4_0", tasks=scores(after, None)),
+        )["raw", "Q4_0"]
+        assert found["verdict"] == "promote"
+        assert found["reasons"] == ["arc acc: not measured"]
+
+
+def test_a_figure_that_is_no_number_is_held_back():
+    config = GateConfig(max_kl_nats=0.1)
+    broken = model("Q4_0", likeness={"kl_mean_nats": float("nan"), "top1_agreement": 0.0})
+    assert judged(config, model("F16"), broken)["raw", "Q4_0"]["verdict"] == "hold"
+
+
 def test_without_f16_there_is_no_verdict():
     found = judged(GateConfig(), model("Q4_0"))["raw", "Q4_0"]
     assert found["verdict"] is None
