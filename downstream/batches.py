@@ -81,6 +81,14 @@ class Batches:
         self._streams = [
             Stream(root, shards, handoff.token_dtype) for shards in (arm.base, arm.anneal)
         ]
+        for part, stream, steps in zip(
+            ("base", "anneal"), self._streams, (base_steps, 1), strict=True
+        ):
+            if steps and not len(stream):
+                raise InputError(
+                    "train", f"arm {arm.name} has no tokens in {part}",
+                    "make tokenize.anneal_share such that both parts get documents",
+                )  # fmt: skip
         self._order: tuple[bool, int, int, np.ndarray[Any, Any]] | None = None
 
     def at(self, step: int) -> Tensor:

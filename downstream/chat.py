@@ -67,6 +67,11 @@ class Chat:
                 "fine-tune it first (primer finetune), or give a tuned model",
             )  # fmt: skip
         if not self.has_own_template:
+            if self.tokenizer.eos_token is None:  # no answer would have an end
+                raise InputError(
+                    stage, f"the tokenizer of {folder} names no eos_token",
+                    "name the token that ends a text in its tokenizer_config.json",
+                )  # fmt: skip
             self.tokenizer.chat_template = TEMPLATE
 
     def prompt(self, messages: Messages) -> list[int]:

@@ -54,13 +54,14 @@ def begin(stage: str, out: Path, record: Mapping[str, Any]) -> Derived | None:
     Raises InputError where `out` holds something else.
     """
     record = {"made_by": stage, **record}
+    scratch = out.with_name(f"{out.name}.{hash_json(record)[:12]}.partial")
     if out.exists():
         if _record_of(out) == json.loads(json.dumps(record)):
+            shutil.rmtree(scratch, ignore_errors=True)  # killed between sealing and tidying up
             return None
         raise InputError(
             stage, f"--out {out} exists and is not what this would make", "give another directory"
         )
-    scratch = out.with_name(f"{out.name}.{hash_json(record)[:12]}.partial")
     derived = Derived(out, scratch, record)
     shutil.rmtree(derived.folder, ignore_errors=True)  # checkpoints are kept, half a model is not
     derived.folder.mkdir(parents=True)

@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from downstream.cross_entropy import fitting_chunk
 from downstream.derived import describe_model, hash_tokenizer
@@ -122,7 +121,7 @@ def _step(
     p_NV = soft_p_NV.exp()
     divergence = (p_NV * (soft_p_NV - soft_q_NV)).sum()
     grad_NV = log_q_NV.exp()
-    grad_NV -= functional.one_hot(targets_N, logits_NV.shape[1])
+    grad_NV.scatter_add_(1, targets_N[:, None], -torch.ones_like(told_N)[:, None])
     grad_NV *= 1 - share
     grad_NV += share * temperature * (soft_q_NV.exp() - p_NV)
     return (share - 1) * told_N.sum() + share * temperature**2 * divergence, grad_NV

@@ -152,7 +152,7 @@ def _task_files(recipe: Sections) -> Iterable[tuple[str, Path]]:
 STAGE = Stage(
     number=13,
     name="evaluate",
-    version=3,
+    version=4,
     needs=("quantize", "handoff"),
     makes=("*/results.parquet", "results.json", "speed.json", "report.md", "report.html", "*.png"),
     sees=(EvaluateConfig,),

@@ -36,6 +36,8 @@ _NAMES = {
 }  # fmt: skip
 _WHOLE = {"embed_tokens": "token_embd", "norm": "output_norm", "lm_head": "output"}
 _MODEL_TYPES = ("llama", "mistral")
+_SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads",
+          "vocab_size", "max_position_embeddings")  # fmt: skip
 
 
 def export_gguf(model: Path, target: Path) -> None:
@@ -84,6 +86,9 @@ def read_config(model: Path) -> dict[str, Any]:
         raise _refusal(model, f"hidden_act {config['hidden_act']!r}")
     if config.get("sliding_window"):
         raise _refusal(model, f"sliding_window {config['sliding_window']}")
+    for name in _SIZES:
+        if not isinstance(config.get(name), int):
+            raise _refusal(model, f"{name} {config.get(name)!r} in config.json")
     config.setdefault("num_key_value_heads", config["num_attention_heads"])
     config.setdefault("rms_norm_eps", 1e-6)
     config["tie_word_embeddings"] = bool(config.get("tie_word_embeddings", False))
@@ -103,8 +108,6 @@ def _exported_names(
     model: Path, config: dict[str, Any], shapes: dict[str, tuple[int, ...]]
 ) -> list[str]:
     """The tensors to write; old checkpoints also hold frequencies, and tied ones a head."""
-    if not shapes:
-        raise _refusal(model, "no *.safetensors")
     left_out = ("rotary_emb.inv_freq", *(["lm_head.weight"] * config["tie_word_embeddings"]))
     names = [name for name in sorted(shapes) if not name.endswith(left_out)]
     for name in names:

@@ -120,8 +120,9 @@ def _lay(
                 f"{name} (dropped: {dict(dropped)})",
                 "give shorter or more chats, or a model of a longer context",
             )  # fmt: skip
-    ends = shape["eos_token_id"]
-    candidates = [*(ends if isinstance(ends, list) else [ends]), *chat.tokenizer.all_special_ids]
+    ends = shape.get("eos_token_id", [])
+    ends = ends if isinstance(ends, list) else [ends]
+    candidates = [token for token in ends if token is not None] + chat.tokenizer.all_special_ids
     separator = find_separator([*sides[0], *sides[1]], candidates)
     if separator is None:
         raise InputError(

@@ -34,7 +34,8 @@ def finish(training: Training) -> dict[str, Any]:
         fake_quantize(model, job.config.quantization_aware.type)
         bake(model)
     folder, end = job.folder, job.handoff.end_of_text
-    save_model(folder, model, job.tokenizer, end, training.shape.context_tokens)
+    context_tokens = max(training.shape.context_tokens, job.config.sequence_tokens)
+    save_model(folder, model, job.tokenizer, end, context_tokens)
     if job.config.samples is not None:
         write_samples(
             folder / "samples.md", model.to(device), job.documents, job.tokenizer, end,

@@ -49,6 +49,8 @@ def train_directory(
     """Train one model into `out`, and return its figures; empty but on the first process."""
     from downstream.training_loop import Job, train_model
 
+    if not 0 <= seed < 2**63:
+        raise InputError("train", f"--seed {seed}", "give a whole number from 0 up, of 63 bits")
     path = handoff / HANDOFF if handoff.is_dir() else handoff
     opened = open_handoff(path)
     config = read_config(opened, preset, changes, world.size)
@@ -58,6 +60,11 @@ def train_directory(
     finished = _finished(out, job.plan)
     if finished is not None:
         return finished
+    if (out / "model.safetensors").exists() and not job.checkpoint.exists():
+        raise InputError(
+            "train", f"--out {out} holds a model that this command did not make",
+            "give another directory",
+        )  # fmt: skip
     figures = train_model(job, world, lambda steps: _watched(arm, steps))
     if world.rank == 0:
         temporary = out / f".{TRAINED}"
@@ -109,7 +116,7 @@ def _fields(changes: Iterable[str]) -> dict[str, Any]:
             for name in parents:
                 place = place.setdefault(name, {})
             place[last] = yaml.safe_load(value)
-        except (yaml.YAMLError, AttributeError, TypeError):
+        except (yaml.YAMLError, AttributeError, TypeError, ValueError):
             equals = ""
         if not equals or not last:
             raise InputError("train", f"--set {change!r}", "write field=value, the value as YAML")
@@ -120,14 +127,19 @@ def _finished(out: Path, plan: str) -> dict[str, Any] | None:
     """The figures of a model that is there already; InputError where it is another."""
     try:
         record = json.loads((out / TRAINED).read_text())
+        of_plan, figures = record["plan"], dict(record["figures"])
     except FileNotFoundError:
         return None
-    if record["plan"] != plan:
+    except (NotADirectoryError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            "train", f"--out {out} cannot be used ({type(error).__name__} of {TRAINED})",
+            "give another directory",
+        ) from None  # fmt: skip
+    if of_plan != plan:
         raise InputError(
             "train", f"--out {out} holds a model of other settings or other data",
             "give another directory",
         )  # fmt: skip
-    figures: dict[str, Any] = record["figures"]
     return figures
 
 

@@ -70,13 +70,16 @@ def read_shape(folder: Path) -> Shape:
         )
     except KeyError as error:
         raise _refused(folder, f"config.json lacks {error}", "complete it") from None
-    except ValueError as error:
+    except (ValueError, TypeError, ZeroDivisionError) as error:
         raise _refused(folder, str(error), "correct config.json") from None
 
 
 def _check_architecture(folder: Path, config: dict[str, Any]) -> None:
     rope = config.get("rope_parameters") or {}
     stretched = config.get("rope_scaling") or {}
+    for name, value in (("rope_parameters", rope), ("rope_scaling", stretched)):
+        if not isinstance(value, dict):
+            raise _refused(folder, f"{name} is {value!r}, no object", "correct config.json")
     kind = stretched.get("rope_type", stretched.get("type", rope.get("rope_type", "default")))
     wanted = {
         "model_type": (config.get("model_type"), "llama"),
@@ -98,7 +101,10 @@ def _read(folder: Path) -> Iterator[tuple[str, Tensor]]:
     """Every weight of the directory, by name."""
     index = folder / INDEX
     if index.exists():
-        files = sorted({str(name) for name in _json(index)["weight_map"].values()})
+        named = _json(index).get("weight_map")
+        if not isinstance(named, dict):
+            raise _refused(folder, f"{INDEX} has no weight_map", "save the model as safetensors")
+        files = sorted({str(name) for name in named.values()})
     else:
         files = ["model.safetensors"]
     for file in files:

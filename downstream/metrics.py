@@ -93,7 +93,8 @@ class Metrics:
             file.write(json.dumps(timing) + "\n")
         if self._board is not None:
             for name, value in {**row, "tokens_per_s": speed}.items():
-                self._board.add_scalar(name, value, row["step"])
+                if value is not None:  # no held-out document fitted
+                    self._board.add_scalar(name, value, row["step"])
         if now - self._plotted > PLOT_EVERY_S:
             self.plot()
             self._plotted = now
@@ -131,7 +132,7 @@ class Metrics:
         thin = rows[:: max(1, len(rows) // 4_000)]
         axes.plot([r["step"] for r in thin], [r["loss_nats"] for r in thin], linewidth=0.8)
         axes.set(xlabel="step", ylabel="loss (nats a token)", title=f"arm {self.arm}")
-        scored = [r for r in rows if "bits_per_byte" in r]
+        scored = [r for r in rows if r.get("bits_per_byte") is not None]
         if scored:
             beside = axes.twinx()
             beside.plot(

@@ -48,6 +48,11 @@ class World:
             value /= self.size
         return value
 
+    def wait(self) -> None:
+        """Go on when all processes have come here."""
+        if self.size > 1:
+            dist.barrier()
+
     def end(self) -> None:
         """Leave the group together: one that leaves early can make gloo wait for ever."""
         if dist.is_initialized():
@@ -79,7 +84,9 @@ class Replicated(DistributedDataParallel):
         return loss_nats(self, ids_BT, end_of_text, weights_BT)
 
 
-def spread(model: Llama, world: World, kind: Literal["none", "ddp", "fsdp"]) -> Llama | Replicated:
+def spread(
+    model: Llama, world: World, kind: Literal["none", "ddp", "fsdp"], precision: str = "bfloat16"
+) -> Llama | Replicated:
     """The model on its device and, where there are several processes, on all of theirs.
 
     Compile blocks before, make optimizers after: `fully_shard` replaces the parameters.
@@ -95,12 +102,18 @@ def spread(model: Llama, world: World, kind: Literal["none", "ddp", "fsdp"]) -> 
             model, device_ids=[world.device] if gpu else None, gradient_as_bucket_view=True
         )
     mesh = init_device_mesh(world.device.type, (world.size,))
-    kinds = (torch.bfloat16, torch.float32) if gpu else (None, None)
-    policy = MixedPrecisionPolicy(param_dtype=kinds[0], reduce_dtype=kinds[1])
+    policy = sharded_precision(world.device, precision)
     for block in model.layers:
         fully_shard(block, mesh=mesh, mp_policy=policy)
     fully_shard(model, mesh=mesh, mp_policy=policy)
     return model
+
+
+def sharded_precision(device: torch.device, precision: str) -> MixedPrecisionPolicy:
+    """What FSDP sends: weights in 16 bits where a GPU computes in them, sums always in 32."""
+    if device.type == "cuda" and precision == "bfloat16":
+        return MixedPrecisionPolicy(torch.bfloat16, torch.float32)
+    return MixedPrecisionPolicy()
 
 
 @contextmanager

@@ -82,7 +82,8 @@ def prefer(
     with known_noise():
         trainer = _trainer(policy, model, chat, train, derived.scratch, config, lora)
         trainer.train()
-    policy = trainer.model
+    # as before training: without dropout, and without the 16 bits that training had on a GPU
+    policy = trainer.accelerator.unwrap_model(trainer.model, keep_fp32_wrapper=False).eval()
     after = [margin_nats(policy, pair) for pair in held_out]
     _save(policy, model, described["name"], derived.folder)
     _write_metrics(trainer.state.log_history, derived.folder / "metrics.jsonl")
@@ -208,6 +209,7 @@ def _trainer(
         seed=config.seed,
         use_cpu=not has_gpu,
         bf16=has_gpu,
+        disable_dropout=lora is None,  # else lora.dropout would do nothing
         activation_checkpointing=False,
         dataloader_pin_memory=has_gpu,
         save_strategy="no",

@@ -73,9 +73,9 @@ def quantize(place: Workplace) -> Outcome:
     check_types(config.types)
     models = [path.parent for path in trained.files("*/model.safetensors")]
     checks = {}
+    texts = _calibration_texts(place.needs["handoff"]) if config.importance else None
     with place.bar("files", len(models) * (1 + len(config.types))) as advance:
         for model in models:
-            texts = _calibration_texts(place.needs["handoff"]) if config.importance else None
             made = make_quantized(
                 model, place.out / model.name, config.types, texts, config.calibration_bytes,
                 config.threads, partial(_advance, advance, model.name),
@@ -144,6 +144,10 @@ def check_types(types: Iterable[str]) -> tuple[str, ...]:
     import llama_cpp
 
     types = tuple(types)
+    if len(set(types)) < len(types):
+        raise InputError(
+            "quantize", f"quantize.types has {', '.join(types)}", "name each type once"
+        )
     for name in types:
         # quantizing F16 to F16 would overwrite what it reads
         if name == FULL or not hasattr(llama_cpp, f"LLAMA_FTYPE_MOSTLY_{name}"):
@@ -203,11 +207,20 @@ def _source(model: Path, texts: list[str] | None, calibration_bytes: int) -> dic
 
 def _keep_only_files_of(source: dict[str, Any], out: Path) -> None:
     noted = out / _SOURCE
-    if noted.exists() and json.loads(noted.read_text()) == source:
+    if _noted(noted) == source:
         return
     for path in [*out.glob("model-*.gguf"), out / IMPORTANCE]:
         path.unlink(missing_ok=True)
-    noted.write_text(json.dumps(source, indent=1) + "\n")
+    unfinished = noted.with_name(f"{noted.name}.partial")
+    unfinished.write_text(json.dumps(source, indent=1) + "\n")
+    os.replace(unfinished, noted)
+
+
+def _noted(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):  # none yet, or cut short: the files are of nobody
+        return None
 
 
 def _check_room(model: Path, out: Path, types: tuple[str, ...]) -> None:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
@@ -82,8 +81,7 @@ def save_checkpoint(path: Path, parts: Parts, progress: dict[str, Any], plan: st
             os.fsync(file.fileno())
         temporary.rename(path)
         _flush_folder(path.parent)
-    if parts.world.size > 1:
-        dist.barrier()
+    parts.world.wait()
 
 
 def load_checkpoint(path: Path, parts: Parts, plan: str) -> dict[str, Any]:

@@ -211,8 +211,11 @@ def _train_one(
 
 
 def _outside(recipe: Sections) -> Iterable[tuple[str, Path]]:
-    """The files of the models that the recipe names."""
-    config = recipe.section(TrainConfig)
+    return files_outside(recipe.section(TrainConfig))
+
+
+def files_outside(config: TrainConfig) -> Iterable[tuple[str, Path]]:
+    """The files of the models that the settings name; InputError where there is no model."""
     teacher = config.distillation.teacher if config.distillation else None
     for field, folder in (("initial", config.initial), ("distillation.teacher", teacher)):
         if folder is None:
@@ -230,7 +233,7 @@ def _outside(recipe: Sections) -> Iterable[tuple[str, Path]]:
 STAGE = Stage(
     number=11,
     name="train",
-    version=2,
+    version=3,
     needs=("handoff",),
     makes=("*/model.safetensors", "*/config.json", "*/metrics.jsonl", "*/loss.png"),
     sees=(TrainConfig,),

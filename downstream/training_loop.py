@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,15 +28,16 @@ from downstream.finished_model import finish
 from downstream.guard import Guard, Trouble
 from downstream.held_out import HeldOut
 from downstream.metrics import Metrics, peak_flops_of
-from downstream.model import loss_nats
+from downstream.model import Llama, loss_nats
 from downstream.optimizers import make_optimizers, set_rate
 from downstream.parallel import World, accumulating, clip, spread
 from downstream.resume import Parts, load_checkpoint, save_checkpoint
 from downstream.shape import flops_per_token
 from downstream.starting_model import starting_model
+from downstream.train import files_outside
 from pipeline.errors import InputError
 from pipeline.handoff_record import Arm, Handoff
-from pipeline.manifest import hash_json
+from pipeline.manifest import hash_file, hash_json
 
 if TYPE_CHECKING:
     from downstream.train import TrainConfig
@@ -58,11 +60,17 @@ class Job:
     folder: Path
     checkpoint: Path
 
-    @property
+    @cached_property
     def plan(self) -> str:
-        """Names the training: a checkpoint of another one is refused."""
+        """Names the training: a checkpoint of another one is refused.
+
+        The models that it starts or learns from count by their bytes, which takes seconds a GB.
+        """
+        models = [hash_file(path) for _, path in files_outside(self.config)]
         shards = [s.sha256 for s in (*self.arm.base, *self.arm.anneal)]
-        return hash_json([self.config.what(), shards, self.handoff.tokenizer.sha256, self.seed])
+        return hash_json(
+            [self.config.what(), shards, self.handoff.tokenizer.sha256, self.seed, *models]
+        )
 
     @property
     def documents(self) -> Path:
@@ -101,7 +109,11 @@ class Training:
         self.schedule = config.schedule(model.parameters_count)
         if config.compile is not None and world.device.type == "cuda":
             model.compile_blocks()
-        self.model = spread(model, world, config.parallel)
+        if config.quantization_aware is not None:  # a type that cannot be is refused at once
+            with torch.device("meta"):
+                fake_quantize(Llama(self.shape), config.quantization_aware.type)
+        precision = config.precision_on(world.device.type)
+        self.model = spread(model, world, config.parallel, precision)
         optimizers = make_optimizers(self.model, config.optimizer, world.group)
         self.parts = Parts(self.model, optimizers, world)
         portion = Portion(config.sequences_per_step, config.sequence_tokens, world.rank, world.size)
@@ -143,7 +155,9 @@ class Training:
 
     def run(self, advance: Advance) -> None:
         """Take up the checkpoint that a killed run left, and train to the end."""
-        if self.job.checkpoint.exists():
+        resumed = self.job.checkpoint.exists()
+        self.world.wait()  # or a slow process would find what the first has just written
+        if resumed:
             self._load()
         else:
             if self.metrics is not None:

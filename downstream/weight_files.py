@@ -15,29 +15,47 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from downstream.derived import copy_beside, weight_paths, write_json
+from pipeline.errors import InputError
 
 _NAMES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _SAFETENSORS_NAME = {dtype: name for name, dtype in _NAMES.items()}
 
 
 class WeightFiles:
-    """The tensors of a model directory, each read when it is asked for."""
+    """The tensors of a model directory, each read when it is asked for.
+
+    Raises InputError where a file is missing, cut short or holds numbers of another type.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._file_of: dict[str, Path] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, torch.dtype] = {}
         for path in weight_paths(folder):
-            with safe_open(path, "pt") as file:
-                for name in file.keys():  # noqa: SIM118, it is no dictionary
-                    part = file.get_slice(name)
-                    self._file_of[name] = path
-                    self.shapes[name] = tuple(part.get_shape())
-                    self.dtypes[name] = _NAMES[part.get_dtype()]
+            try:
+                self._note(path)
+            except (OSError, SafetensorError) as error:
+                raise InputError(
+                    "weights", f"{path} cannot be read ({error})",
+                    "give a directory with whole *.safetensors files",
+                ) from error  # fmt: skip
+
+    def _note(self, path: Path) -> None:
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118, it is no dictionary
+                part = file.get_slice(name)
+                if part.get_dtype() not in _NAMES:
+                    raise InputError(
+                        "weights", f"{path} holds {name!r} as {part.get_dtype()}",
+                        f"give weights as one of {', '.join(_NAMES)}",
+                    )  # fmt: skip
+                self._file_of[name] = path
+                self.shapes[name] = tuple(part.get_shape())
+                self.dtypes[name] = _NAMES[part.get_dtype()]
 
     def __getitem__(self, name: str) -> Tensor:
         with safe_open(self._file_of[name], "pt") as file:

@@ -35,7 +35,7 @@ def batches(folder, base=1_000, anneal=300, sequences=4, rank=0, ranks=1, seed=5
     (folder / "late").mkdir(exist_ok=True)
     late = write_shards(folder / "late", [range(10_000, 10_000 + anneal)])
     late = [shard.model_copy(update={"path": f"late/{shard.path}"}) for shard in late]
-    arm = SimpleNamespace(base=parts, anneal=late)
+    arm = SimpleNamespace(name="kept", base=parts, anneal=late)
     handoff = SimpleNamespace(token_dtype="uint16")
     portion = Portion(sequences, 16, rank, ranks)
     return Batches(folder, handoff, arm, seed, portion, base_steps)
@@ -129,3 +129,9 @@ def test_a_thread_reads_ahead_for_an_accelerator(tmp_path):
     assert [step for step, _ in seen] == list(range(20))
     assert all(torch.equal(ids.cpu(), read.at(step)) for step, ids in seen)
     assert not list(read_ahead(read.at, range(3, 3), torch.device("cuda")))
+
+
+@pytest.mark.parametrize(("part", "sizes"), [("base", {"base": 0}), ("anneal", {"anneal": 0})])
+def test_a_part_without_tokens_is_refused_before_a_step(tmp_path, part, sizes):
+    with pytest.raises(InputError, match=f"arm kept has no tokens in {part}"):
+        batches(tmp_path, **sizes)

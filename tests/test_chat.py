@@ -30,6 +30,15 @@ def chat(tiny):
     return Chat("test", tiny)
 
 
+def test_a_tokenizer_without_an_end_of_text_is_refused(tmp_path):
+    folder = write_tiny(tmp_path / "endless", **SMALL)
+    said = folder / "tokenizer_config.json"
+    config = {n: v for n, v in json.loads(said.read_text()).items() if n != "eos_token"}
+    said.write_text(json.dumps(config))
+    with pytest.raises(InputError, match=r"endless names no eos_token; .*tokenizer_config\.json"):
+        Chat("test", folder)
+
+
 def test_only_answers_are_learnt_and_each_reads_the_turns_before_it(chat):
     two = [*_chat("Hi \n", "Hello!", told=" Be kind."), *_chat("More", "  x = 1\n")]
     first, second = chat.answers([two])

@@ -16,6 +16,7 @@ from llama_directories import (
     train_pieces,
     write_directory,
 )
+from safetensors.torch import save_file
 
 from downstream import export
 from downstream.export import export_gguf, permute
@@ -238,6 +239,7 @@ def test_the_file_says_what_it_is_and_is_the_same_again(make):
         ({"model_type": "qwen2"}, "model_type 'qwen2'"),
         ({"model_type": "mistral", "sliding_window": 32}, "sliding_window 32"),
         ({"hidden_act": "gelu"}, "hidden_act 'gelu'"),
+        ({"max_position_embeddings": None}, "max_position_embeddings None"),
         ({"quantization_config": {"bits": 4}}, "quantized already"),
         ({"num_hidden_layers": 3}, "no tensor 'model.layers.2.input_layernorm.weight'"),
         ({"tie_word_embeddings": False}, "no tensor 'lm_head.weight'"),
@@ -252,6 +254,23 @@ def test_what_a_gguf_file_cannot_say_is_refused(make, fields, found):
     with pytest.raises(InputError, match=re.escape(found)):
         export_gguf(folder, exported)
     assert exported.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [(None, "No such file"), (b"\x10", "header too small"), (torch.int8, "as I8")],
+)
+def test_weights_that_are_missing_cut_short_or_no_floats_are_refused(make, content, found):
+    folder, exported = make()
+    path = folder / "model.safetensors"
+    if content is None:
+        path.unlink()
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        save_file({"model.norm.weight": torch.zeros(4, dtype=content)}, path)
+    with pytest.raises(InputError, match=rf"model\.safetensors .*{found}"):
+        export_gguf(folder, exported)
 
 
 def test_a_weight_too_large_for_f16_is_refused(tmp_path, plain_tokenizer):

@@ -192,6 +192,18 @@ def test_a_step_is_one_however_many_passes_it_takes(tiny, tmp_path):
         assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
+@pytest.mark.parametrize("said", ["null", "absent"])
+def test_a_config_without_an_end_of_text_has_that_of_the_tokenizer(tmp_path, said):
+    folder = write_tiny(tmp_path / "tiny", context_tokens=64)
+    config = json.loads((folder / "config.json").read_text())
+    del config["eos_token_id"]
+    more = {"eos_token_id": None} if said == "null" else {}
+    (folder / "config.json").write_text(json.dumps({**config, **more}))
+    data = _write_chats(tmp_path / "chats.jsonl", _sums(40))
+    result = finetune(folder, data, tmp_path / "out", SHORT.model_copy(update={"epochs": 1}))
+    assert result["answers"]["kept"] == 40
+
+
 def test_a_handoffs_chats_come_with_their_split(bench):
     path, handoff = put_handoff(bench)
     found = read_conversations("test", path, 0.05, 0)

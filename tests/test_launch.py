@@ -54,6 +54,7 @@ def test_what_is_not_said_is_as_the_handoff_suggests(bench):
         ("steps.of=3", "steps: input should be a valid integer"),
         ("preset=3M", "'3m' is not one of"),
         ("steps=[", "write field=value"),
+        ("steps=2024-13-45", "write field=value"),  # YAML takes it for a day
     ],
 )
 def test_a_setting_that_cannot_be_is_named(bench, change, told):
@@ -70,6 +71,27 @@ def test_a_model_that_is_there_is_not_trained_again(bench, tmp_path):
     assert train(path.parent, tmp_path / "out") == first  # with the very seconds of the first time
     with pytest.raises(InputError, match="holds a model of other settings"):
         train(path, tmp_path / "out", seed=8)
+
+
+def test_where_no_model_can_be_put_is_refused(bench, tmp_path):
+    path, _ = put_handoff(bench)
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "model.safetensors").write_bytes(b"somebody's")
+    with pytest.raises(InputError, match="holds a model that this command did not make"):
+        train(path, foreign)
+    assert (foreign / "model.safetensors").read_bytes() == b"somebody's"
+    (foreign / "trained.json").write_text("{")
+    for out in (foreign, foreign / "model.safetensors"):
+        with pytest.raises(InputError, match=f"--out {out} cannot be used"):
+            train(path, out)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_cannot_be_is_refused(bench, tmp_path, seed):
+    path, _ = put_handoff(bench)
+    with pytest.raises(InputError, match=f"--seed {seed}"):
+        train(path, tmp_path / "out", seed=seed)
 
 
 def test_a_handoff_that_does_not_verify_is_refused(bench, tmp_path):

@@ -103,6 +103,10 @@ def test_untied_wide_heads_and_16_bits_are_written_as_transformers_reads_them(tm
         ({"rope_parameters": {"rope_type": "llama3"}}, "rope_type is 'llama3'"),
         ({"hidden_size": "gone"}, "lacks 'hidden_size'"),
         ({"num_key_value_heads": 3}, "4 heads cannot share 3"),
+        ({"num_attention_heads": 0, "head_dim": None}, "zero"),
+        ({"num_attention_heads": "four"}, "not all arguments converted"),
+        ({"rope_parameters": {"rope_theta": None}}, "float"),
+        ({"rope_scaling": "linear"}, "rope_scaling is 'linear', no object"),
         ({"intermediate_size": 40}, r"down_proj.weight is \(32, 48\), not \(32, 40\)"),
         ({"num_hidden_layers": 3}, "lacks weights layers.2"),
         ({"num_hidden_layers": 1}, "unknown weights layers.1"),
@@ -126,4 +130,7 @@ def test_what_is_missing_or_broken_is_refused_by_name(tmp_path):
         load_model(tmp_path)
     weights.unlink()
     with pytest.raises(InputError, match=r"there is no model\.safetensors"):
+        load_model(tmp_path)
+    (tmp_path / "model.safetensors.index.json").write_text("{}")
+    with pytest.raises(InputError, match=r"index\.json has no weight_map"):
         load_model(tmp_path)

@@ -20,6 +20,7 @@ from downstream.merge_methods import dare, linear, slerp, ties
 from downstream.weight_files import WeightFiles, write_weights
 from flows.merge import merge_models
 from pipeline.errors import InputError
+from pipeline.manifest import hash_json
 
 _sane = st.floats(-8, 8, width=32).map(lambda x: 0.0 if abs(x) < 1e-3 else x)
 tensors = arrays(np.float32, (3, 4), elements=_sane).map(torch.tensor)
@@ -153,7 +154,12 @@ def test_the_same_merge_twice_is_one_and_another_one_is_refused(trio, tmp_path):
     files = [(tmp_path / n / "model.safetensors").read_bytes() for n in ("first", "second")]
     assert files[0] == files[1]
     before = (tmp_path / "first" / "lineage.json").stat().st_mtime_ns
+    record = json.loads((tmp_path / "first" / "lineage.json").read_text())
+    del record["result"]
+    left = tmp_path / f"first.{hash_json(record)[:12]}.partial"
+    left.mkdir()  # as a process killed right after the renaming leaves it
     merge([a, b], base, tmp_path / "first", config)
+    assert not left.exists()
     assert (tmp_path / "first" / "lineage.json").stat().st_mtime_ns == before
     with pytest.raises(InputError, match="exists and is not what this would make"):
         merge([a, b], base, tmp_path / "first", MergeConfig(method="dare", density=0.5))

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from downstream.model import Llama
-from downstream.parallel import gather, spread, start_world
+from downstream.parallel import gather, sharded_precision, spread, start_world
 
 CHILD = Path(parallel_child.__file__)
 
@@ -67,3 +67,11 @@ def test_one_process_stands_alone(monkeypatch):
     for name, weight in gather(model).items():
         assert torch.equal(weight, model.state_dict()[name])
     assert world.mean(torch.tensor(3.0)) == 3.0
+
+
+def test_shards_are_sent_in_the_precision_that_the_settings_say():
+    gpu = torch.device("cuda")
+    assert sharded_precision(gpu, "bfloat16").param_dtype == torch.bfloat16
+    assert sharded_precision(gpu, "bfloat16").reduce_dtype == torch.float32
+    for device, precision in ((gpu, "float32"), (torch.device("cpu"), "bfloat16")):
+        assert sharded_precision(device, precision).param_dtype is None

@@ -9,8 +9,8 @@ from tiny_llama import write_tiny
 
 from downstream.chat import Chat, write_template
 from downstream.load_model import load_model
-from downstream.lora import LoraConfig
-from downstream.prefer import PreferConfig, compare, margin_nats, prefer, read_pairs
+from downstream.lora import LoraConfig, known_noise, open_llama
+from downstream.prefer import PreferConfig, _trainer, compare, margin_nats, prefer, read_pairs
 from flows.finetune import prefer_answers
 from pipeline.errors import InputError
 
@@ -108,12 +108,12 @@ def test_figures_compare_the_margins_of_before_and_after():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("lora", [None, LoraConfig(rank=4)], ids=["whole", "adapter"])
+@pytest.mark.parametrize("lora", [None, LoraConfig(rank=4, dropout=0.3)], ids=["whole", "adapter"])
 def test_the_chosen_answers_get_likelier_than_the_rejected(tuned, chat, tmp_path, capsys, lora):
     data = _write(tmp_path / "pairs.jsonl", _pairs(80))
     bytes_before = (tuned / "model.safetensors").read_bytes()
     changes = ("epochs=2", f"learning_rate={0.01 if lora else 0.001}", "held_out_share=0.3",
-               *(("lora.rank=4",) if lora else ()))  # fmt: skip
+               *(("lora.rank=4", "lora.dropout=0.3") if lora else ()))  # fmt: skip
     prefer_answers(tuned, data, tmp_path / "out", lora is not None, changes)
     assert "80 of 80 pairs used" in capsys.readouterr().out
     assert (tuned / "model.safetensors").read_bytes() == bytes_before
@@ -135,6 +135,16 @@ def test_the_chosen_answers_get_likelier_than_the_rejected(tuned, chat, tmp_path
     assert losses[0]["loss"] == pytest.approx(0.6931, abs=1e-3)  # the reference is the start
     assert losses[-1]["loss"] < losses[0]["loss"]
     assert (tmp_path / "out" / "adapter").exists() == (lora is not None)
+
+
+@pytest.mark.long
+def test_the_dropout_of_an_adapter_is_left_on_by_trl(tuned, chat, tmp_path):
+    pairs, _, _ = read_pairs(chat, _write(tmp_path / "pairs.jsonl", _pairs()), 64, HALF)
+    lora = LoraConfig(rank=4, dropout=0.3)
+    with known_noise():
+        trainer = _trainer(open_llama(tuned), tuned, chat, pairs, tmp_path, HALF, lora)
+    found = {m.p for m in trainer.model.modules() if isinstance(m, torch.nn.Dropout)}
+    assert found == {0.3}
 
 
 class _Answers:

@@ -188,6 +188,7 @@ def test_a_finished_file_is_not_made_again_and_one_of_another_model_is(directory
     assert json.loads((out / "quantized.json").read_text())[2]["type"] == "Q4_0"
     write_directory(model, llama(seed=1, hidden_size=128, intermediate_size=256),
                     train_bytes("gpt-2"))  # fmt: skip
+    (out / "source.json").write_bytes(noted[:20])  # as a process killed while writing leaves it
     make_quantized(model, out, ["Q8_0"], threads=1)
     assert all((out / name).stat().st_mtime_ns > before for name, before in first.items())
     assert not (out / "model-Q4_0.gguf").exists()
@@ -205,6 +206,11 @@ def test_a_type_that_llama_cpp_has_not_or_that_is_made_anyway_is_refused(bench, 
     with pytest.raises(InputError, match=rf"'{name}'; .*such as Q4_K_M") as refused:
         made_of(bench, {"raw": random_model()}, types=("Q8_0", name))
     assert refused.value.exit_code == 2
+
+
+def test_a_type_that_is_named_twice_is_refused():
+    with pytest.raises(InputError, match="has Q8_0, Q4_0, Q8_0; name each type once"):
+        quantize.check_types(["Q8_0", "Q4_0", "Q8_0"])
 
 
 @pytest.mark.parametrize("name", ["IQ4_XS", "BF16"])

@@ -8,6 +8,7 @@ from small_handoff import VOCABULARY, random_model, write_model
 from small_training import ALONE, losses, new_job, run, train
 
 from downstream.load_model import load_model
+from downstream.parallel import World
 from downstream.training_loop import Training
 from pipeline.errors import InputError, StageError
 
@@ -155,3 +156,34 @@ def test_muon_and_a_narrow_base_scale_the_first_weights(bench):
 
 def test_the_vocabulary_sets_what_a_blind_guess_is(bench):
     assert Training(new_job(bench), ALONE).guard.blind_nats == math.log(VOCABULARY)
+
+
+def test_a_quantized_type_that_cannot_be_is_refused_before_a_step(bench):
+    with pytest.raises(InputError, match="fake quantization to 'Q9_9'"):
+        Training(new_job(bench, quantization_aware={"type": "Q9_9"}), ALONE)
+
+
+def test_all_processes_look_for_a_checkpoint_before_the_first_writes_one(bench):
+    job, found = new_job(bench, steps=2), []
+
+    class Watched(World):
+        def wait(self):
+            found.append(job.checkpoint.exists())
+
+    run(job, Watched(0, 1, ALONE.device))
+    assert found[:2] == [False, True]  # the second time it has just been written
+
+
+def test_a_model_that_saw_longer_sequences_says_so(bench, tmp_path):
+    write_model(tmp_path / "first", random_model(hidden=64))  # of 128 tokens
+    job = new_job(bench, steps=2, initial=tmp_path / "first", sequence_tokens=160)
+    train(job)
+    assert load_model(job.folder).shape.context_tokens == 160
+
+
+def test_another_first_model_under_the_same_name_is_another_training(bench, tmp_path):
+    plans = []
+    for seed in (0, 1):
+        write_model(tmp_path / "first", random_model(hidden=64, seed=seed))
+        plans.append(new_job(bench, initial=tmp_path / "first").plan)
+    assert plans[0] != plans[1]
