@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from flows.model_commands import COMMANDS
+from flows import model_commands, operating_commands
 from pipeline.environment import runs_directory
 from pipeline.errors import InputError, StageError
 
@@ -41,7 +41,7 @@ def primer() -> None:
     """Turn raw web pages and code into textbook-quality training data."""
 
 
-for command in COMMANDS:
+for command in (*model_commands.COMMANDS, *operating_commands.COMMANDS):
     primer.add_command(command)
 
 

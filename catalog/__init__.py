@@ -1,0 +1,1 @@
+"""The catalog: datasets, cards, samples and lineage to look at, and the handoff's button."""
