@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from downstream.evaluate import EvaluateConfig
 from downstream.quantize import QuantizeConfig
 from downstream.train import TrainConfig
+from flows.schedule import ScheduleConfig
 from pipeline.apply_filter import ApplyFilterConfig
 from pipeline.card import CardConfig
 from pipeline.clean import CleanConfig
@@ -27,12 +28,14 @@ from pipeline.decontaminate import DecontaminateConfig
 from pipeline.errors import InputError
 from pipeline.filter_config import TrainFilterConfig
 from pipeline.handoff import HandoffConfig
+from pipeline.increment import IncrementConfig
 from pipeline.ingest import IngestConfig
 from pipeline.label import LabelConfig
 from pipeline.splits import ValidationConfig
 from pipeline.synthesis_config import SynthesizeConfig
 from pipeline.teacher_config import TeacherConfig
 from pipeline.tokenize import TokenizeConfig
+from pipeline.training_config import TrainingConfig
 
 S = TypeVar("S", bound=Section)
 
@@ -46,6 +49,9 @@ class Recipe(Section):
     seed: int = Field(0, ge=0, description="Every stage's random generator starts from it.")
     teacher: TeacherConfig = Field(TeacherConfig(), description="Who labels and writes.")
     validation: ValidationConfig = Field(ValidationConfig(), description="The held-out text.")
+    increment: IncrementConfig = Field(
+        IncrementConfig(), description="The version that this one grows from."
+    )
     ingest: IngestConfig = Field(description="Stage 1: the sources.")
     clean: CleanConfig = Field(CleanConfig(), description="Stage 2: rules and near copies.")
     label: LabelConfig = Field(LabelConfig(), description="Stage 3: the labelled sample.")
@@ -61,6 +67,10 @@ class Recipe(Section):
     train: TrainConfig = Field(TrainConfig(), description="Stage 11: one model per arm.")
     quantize: QuantizeConfig = Field(QuantizeConfig(), description="Stage 12: GGUF files.")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="Stage 13: as a device would.")
+    training: TrainingConfig = Field(
+        TrainingConfig(), description="After the handoff: approval, trigger, report, promotion."
+    )
+    schedule: ScheduleConfig = Field(ScheduleConfig(), description="When flows run by themselves.")
 
     def section(self, kind: type[S]) -> S:
         """The section of this type."""

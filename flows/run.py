@@ -9,30 +9,25 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from flows.journey import plan_journey
+from flows.patience import ONE_TRY, may_try_again
 from flows.recipe import Recipe, dump_recipe
+from flows.schedule import FlowSchedule
+from flows.server import SILENT, persistent_server
 from pipeline.errors import InputError, StageError
 from pipeline.step import Step, run_step
 
 log = logging.getLogger("primer")
 
-# Defaults only: what a user has set stays. Both of the first two are needed for no telemetry.
-_PREFECT = {
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_LOGGING_LEVEL": "CRITICAL",
-    "PREFECT_CLIENT_METRICS_ENABLED": "false",
-}
+# Defaults only: what a user has set stays.
+_PREFECT = SILENT | {"PREFECT_LOGGING_LEVEL": "CRITICAL"}
 
 
 def run_journey(
@@ -43,12 +38,12 @@ def run_journey(
     Raises StageError where a stage fails; its partial work stays for the next try.
     """
     run.mkdir(parents=True, exist_ok=True)
-    with _only_run(run):
+    with only_run(run):
         plan = plan_journey(recipe, run, start, until)
         if all(step.state == "sealed" for step in plan.values()):
             log.info("%s: all %d stages are sealed, nothing to do", run, len(plan))
             return
-        (run / "recipe.yaml").write_text(dump_recipe(recipe))
+        write_recipe(recipe, run)
         for name, value in _PREFECT.items():
             os.environ.setdefault(name, value)
         try:
@@ -65,79 +60,96 @@ def run_journey(
             ) from error
 
 
-def _flow(name: str, plan: Mapping[str, Step]) -> None:
-    from prefect import flow, task
+def seal_stages(plan: Mapping[str, Step], patience: FlowSchedule = ONE_TRY) -> None:
+    """Within a flow: one task for each stage, and what people watch while it goes on.
+
+    A stage that fails passingly is tried again, in its task; where it stopped, it goes on.
+    """
+    from flows.shown import show_card, show_ledger, show_progress
+
+    advance = show_progress(len(plan))
+    try:
+        for step in plan.values():
+            _seal(step, patience)
+            advance()
+            if step.stage.name == "card":
+                show_card(step.path / "README.md")
+    finally:
+        show_ledger(plan)
+
+
+def _seal(step: Step, patience: FlowSchedule) -> None:
+    from prefect import task
     from prefect.cache_policies import NO_CACHE
+    from prefect.tasks import exponential_backoff
 
-    def stage_task(step: Step) -> None:
-        @task(name=step.stage.name, cache_policy=NO_CACHE, persist_result=False)
-        def seal() -> None:
-            run_step(step)
+    @task(
+        name=step.stage.name,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=patience.retries,
+        retry_delay_seconds=exponential_backoff(patience.backoff_s),
+        retry_jitter_factor=0.2,
+        retry_condition_fn=may_try_again,
+        timeout_seconds=patience.time_limit_s,
+    )
+    def seal() -> None:
+        run_step(step)
 
-        seal()
+    seal()
+
+
+def _flow(name: str, plan: Mapping[str, Step]) -> None:
+    from prefect import flow
 
     @flow(name="journey", flow_run_name=name, persist_result=False)
     def journey() -> None:
-        for step in plan.values():
-            stage_task(step)
-            if step.stage.name == "card":
-                _show_card(step.path / "README.md")
+        seal_stages(plan)
 
     journey()
 
 
-def _show_card(card: Path) -> None:
-    from prefect.artifacts import create_markdown_artifact
-
-    create_markdown_artifact(
-        key="dataset-card", markdown=card.read_text(), description="The dataset card of this run"
-    )
+def write_recipe(recipe: Recipe, run: Path) -> None:
+    """Put the recipe beside its stages: whole, or as it was."""
+    beside = run / ".recipe.yaml.partial"
+    with beside.open("w") as file:
+        file.write(dump_recipe(recipe))
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(run / "recipe.yaml")
 
 
 @contextmanager
-def _only_run(run: Path) -> Iterator[None]:
+def only_run(run: Path, wait: bool = False) -> Iterator[None]:
     """Hold the run directory; the kernel lets go of it when this process dies."""
+    lock = FileLock(run / ".lock")
     try:
-        with FileLock(run / ".lock", timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout as error:
-        raise InputError(
-            "journey", f"{run} is being worked on by another process", "wait for it or stop it"
-        ) from error
+        if not wait:
+            raise InputError(
+                "journey", f"{run} is being worked on by another process", "wait for it or stop it"
+            ) from error
+        log.info("%s is being worked on by another process: waiting for it", run)
+        lock.acquire(poll_interval=1)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
 def _prefect_server() -> Iterator[None]:
     """A temporary server for as long as this process lives, unless one is configured."""
-    from prefect.settings import get_current_settings
+    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
-    if get_current_settings().api.url is not None:
+    settings = get_current_settings()
+    if settings.api.url is not None:
         yield
         return
-    from prefect.server.api.server import SubprocessASGIServer
-
-    watchers: list[subprocess.Popen[bytes]] = []
-
-    class Server(SubprocessASGIServer):
-        """Prefect's own, but a killed parent does not leave it behind, starting or started."""
-
-        def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
-            process = super()._run_uvicorn_command()
-            watchers.append(_watcher_of(process.pid))
-            return process
-
     log.info("starting a temporary Prefect server (about 10 s)")
-    server = Server()
-    server.start(timeout=120)
-    try:
+    with (
+        persistent_server(settings.home, for_one_run=True) as url,
+        temporary_settings({PREFECT_API_URL: url}),
+    ):
         yield
-    finally:
-        server.stop()
-        for watcher in watchers:
-            watcher.communicate()
-
-
-def _watcher_of(pid: int) -> subprocess.Popen[bytes]:
-    """A shell that ends a process when we end, even by SIGKILL: it reads a pipe that we hold."""
-    script = 'cat >/dev/null; kill "$0" 2>/dev/null'
-    return subprocess.Popen(["sh", "-c", script, str(pid)], stdin=subprocess.PIPE)

@@ -12,10 +12,12 @@ from rich.text import Text
 
 from flows.estimate import TOKENS_PER_S, Estimate
 from flows.recipe import Recipe
+from pipeline.increment import outdated_links
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
 from pipeline.step import Step
 from pipeline.verify import sealed_stages
+from pipeline.versions import parent_of, version_chain, version_number
 
 if TYPE_CHECKING:
     from pipeline.sources_plan import Listed
@@ -96,6 +98,7 @@ def print_run(console: Console, run: Path) -> None:
     console.print(
         Group(
             _journey_table(run, stages),
+            *_version(run),
             Text(),
             _places_table(stages),
             Text(),
@@ -105,10 +108,20 @@ def print_run(console: Console, run: Path) -> None:
     )
 
 
+def _version(run: Path) -> list[Text]:
+    """Which version it is, and what it grew from; nothing for a first one."""
+    chain = version_chain(run)
+    if len(chain) == 1:
+        return []
+    grown_from = " <- ".join(str(path) for path in chain[1:])
+    return [Text(f"version {version_number(run)}, grown from {grown_from}")]
+
+
 def _journey_table(run: Path, stages: Mapping[str, tuple[Path, Manifest]]) -> Table:
     table = _table(
         f"journey of {run}", "stage", "unit", "in", "kept", "dropped", "failed", "seconds", "state"
     )
+    parent = parent_of(run)
     for directory, manifest in stages.values():
         account = Ledger.from_json(manifest.ledger)
         table.add_row(
@@ -119,19 +132,23 @@ def _journey_table(run: Path, stages: Mapping[str, tuple[Path, Manifest]]) -> Ta
             f"{sum(account.dropped.values()):,}",
             f"{sum(account.failed.values()):,}",
             f"{manifest.seconds:.1f}",
-            _state(manifest, stages),
+            _state(manifest, stages, parent),
         )
     total = sum(manifest.seconds for _, manifest in stages.values())
     table.add_row("total", "", "", "", "", "", f"{total:.1f}", "")
     return table
 
 
-def _state(manifest: Manifest, stages: Mapping[str, tuple[Path, Manifest]]) -> str:
+def _state(
+    manifest: Manifest, stages: Mapping[str, tuple[Path, Manifest]], parent: Path | None
+) -> str:
     """`stale` where something that the stage was made from has been made anew since."""
+    if parent is not None and outdated_links(manifest, parent):
+        return "stale"
     for name, fingerprint in manifest.needs.items():
         if name not in stages or stages[name][1].fingerprint != fingerprint:
             return "stale"
-        if _state(stages[name][1], stages) == "stale":
+        if _state(stages[name][1], stages, parent) == "stale":
             return "stale"
     return "sealed"
 

@@ -1,4 +1,8 @@
-"""Stage 5: score every document, keep the good ones; `pipeline.filter_shard` does the work."""
+"""Stage 5: score every document, keep the good ones; `pipeline.filter_shard` does the work.
+
+A version with a parent scores its new documents alone, and `kept/` holds those; the scores of all
+earlier versions are linked below `scores/earlier/`, since every document of the arms has one.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,12 @@ from pipeline.drift_report import DRIFT, NEXT_SAMPLE, DriftConfig, write_drift, 
 from pipeline.errors import StageError
 from pipeline.executors import Executor, LocalExecutor
 from pipeline.filter_shard import FilterShard, Tally
+from pipeline.increment import IncrementConfig, VersionedStage, grown, link_file, parent_stage
 from pipeline.shards import run_shards
-from pipeline.stage import Outcome, Stage, Workplace
+from pipeline.stage import Outcome, Sealed, Workplace
 
 _NAME = "apply-filter"
+_EARLIER = "scores/earlier"
 
 
 class ApplyFilterConfig(Section):
@@ -44,7 +50,7 @@ class ApplyFilterConfig(Section):
 def apply_filter(place: Workplace) -> Outcome:
     """Score all clean documents with the trained filter, and write those it keeps once."""
     config = place.section(ApplyFilterConfig)
-    model = place.needs["train-filter"]
+    model, parent = place.needs["train-filter"], parent_stage(place)
     files = tuple(place.needs["clean"].files("documents/*.parquet"))
     tallies, drifts = place.scratch / "tallies", place.scratch / "drifts"
     for directory in (tallies, drifts, place.out / "scores", place.out / "kept"):
@@ -58,7 +64,7 @@ def apply_filter(place: Workplace) -> Outcome:
     whole = Tally()
     for path in sorted(tallies.iterdir()):
         whole.add_saved(path)
-    if whole.kept == 0:
+    if whole.kept == 0 and parent is None:
         raise StageError(
             _NAME,
             f"no document of {whole.documents} is above the threshold "
@@ -68,7 +74,17 @@ def apply_filter(place: Workplace) -> Outcome:
             "or label more documents",
         )
     drift = _judge_drift(place, model.path, drifts, config.drift, every)
-    return Outcome(ledger, {**_facts(whole), "drift": drift})
+    if parent is not None:
+        _link_scores(parent, place.out)
+    return Outcome(ledger, {**_facts(whole), "drift": drift, **grown(parent, ("kept_share",))})
+
+
+def _link_scores(parent: Sealed, out: Path) -> None:
+    """All scores of the parent, those of its ancestors under the names that they have there."""
+    files = parent.files("scores/*.parquet")
+    earlier = [path for path in files if path.parent.name != "scores"]
+    for number, path in enumerate([*earlier, *(path for path in files if path not in earlier)]):
+        link_file(path, out / _EARLIER / f"{number:05}.parquet")
 
 
 def _drift_every(files: Sequence[Path], config: DriftConfig | None) -> int | None:
@@ -93,7 +109,7 @@ def _judge_drift(
 
 def _facts(whole: Tally) -> dict[str, Any]:
     return {
-        "kept_share": whole.kept / whole.documents,
+        "kept_share": whole.kept / max(whole.documents, 1),
         "kept_share_bytes": whole.kept_bytes / max(whole.text_bytes, 1),
         "score_histogram": whole.histogram.tolist(),
         "best": whole.best,
@@ -101,12 +117,12 @@ def _facts(whole: Tally) -> dict[str, Any]:
     }
 
 
-STAGE = Stage(
+STAGE = VersionedStage(
     number=5,
     name=_NAME,
     version=3,
     needs=("clean", "train-filter"),
     makes=("scores/*.parquet", "kept/*.parquet", DRIFT, NEXT_SAMPLE),
-    sees=(ApplyFilterConfig,),
+    sees=(ApplyFilterConfig, IncrementConfig),
     work=apply_filter,
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.drift_report import PICTURE
 from pipeline.records import read_batches
 from pipeline.stage import Sealed
 
@@ -15,15 +16,26 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
+CURVE = "report/kept_share.png"  # of the filter's report
+
+
 def plot_card(folder: Path, needs: Mapping[str, Sealed]) -> None:
-    """Write waterfall.png and scores.png, and copy the plots of the labels."""
+    """Write waterfall.png and scores.png, and copy the stages' own plots."""
     folder.mkdir(parents=True, exist_ok=True)
     with _picture(folder / "waterfall.png", (7, 3.5)) as axes:
         _waterfall(axes, needs)
     with _picture(folder / "scores.png", (6, 3)) as axes:
         _scores(axes, needs)
     for name in ("labels.png", "agreement.png", "unlabelled.png"):
-        (folder / name).write_bytes(needs["label"].file(name).read_bytes())
+        _copy(needs["label"], name, folder / name)
+    _copy(needs["clean"], "waterfall.png", folder / "cleaning.png")
+    for stage, name in (("train-filter", CURVE), ("apply-filter", PICTURE)):
+        if name in needs[stage].manifest.files:
+            _copy(needs[stage], name, folder / Path(name).name)
+
+
+def _copy(sealed: Sealed, name: str, path: Path) -> None:
+    path.write_bytes(sealed.file(name).read_bytes())
 
 
 class _picture:  # noqa: N801  # reads as a verb where it is used

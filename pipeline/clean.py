@@ -3,7 +3,8 @@
 Three passes over the files of ingest. Documents are judged by rules, redacted and sketched (in
 parallel, `pipeline.clean_shard`); copies are found among the sketches, in bounded memory
 (`pipeline.copies`); what has an earlier or better copy is left out (in parallel). No pass but the
-second holds more than a batch, and that one what the recipe allows.
+second holds more than a batch, and that one what the recipe allows. A version with a parent judges
+its new documents alone; copies are found among the sketches of all versions (`earlier_sketches`).
 
 What it costs: docs/benchmarks.md, `python -m benchmarks.cleaning`.
 """
@@ -21,14 +22,17 @@ from pipeline.code_rules import CodeRules
 from pipeline.config import HOW, Section
 from pipeline.copies import CopiesConfig, check_memory, find_copies
 from pipeline.copies_clusters import COPY
+from pipeline.earlier_sketches import SKETCHES, bring_earlier
 from pipeline.errors import StageError
 from pipeline.executors import Executor, LocalExecutor
 from pipeline.filter_copies import FilterShard
+from pipeline.increment import IncrementConfig, VersionedStage, account, grown, parent_stage
 from pipeline.ledger import Ledger
 from pipeline.pii import PiiConfig
 from pipeline.prose_rules import ProseRules
+from pipeline.shard_pass import ShardWork
 from pipeline.shards import run_shards
-from pipeline.stage import Outcome, Stage, Workplace
+from pipeline.stage import Outcome, Workplace
 
 
 class CleanConfig(Section):
@@ -55,31 +59,31 @@ def clean(place: Workplace) -> Outcome:
     """Judge, find copies, leave them out; then say what each rule took."""
     config = place.section(CleanConfig)
     ingested, scratch = place.needs["ingest"], place.scratch.resolve()
-    files = ingested.files("documents/*.parquet")
-    check_memory(place.stage, config.copies, ingested.ledger.kept, config.workers)
+    files, parent = ingested.files("documents/*.parquet"), parent_stage(place)
+    earlier = account(parent).kept if parent else 0
+    check_memory(place.stage, config.copies, earlier + ingested.ledger.kept, config.workers)
 
-    def pass_over(what: str, work: JudgeShard | FilterShard) -> Ledger:
-        return run_shards(
-            place, what, work, "documents", len(files), config.workers, config.executor
-        )
+    def pass_over(what: str, work: ShardWork, ranks: int = len(files)) -> Ledger:
+        return run_shards(place, what, work, "documents", ranks, config.workers, config.executor)
 
+    # sealed with a version, so that the next one does not sketch all documents again
+    sketches = (place.out if parent else scratch).resolve() / SKETCHES
+    first = bring_earlier(parent, sketches, pass_over) if parent else 0
     examples = ExampleConfig(place.seed, config.examples, config.pii)
     by_score = config.copies.survivor == "highest_score"
     judge = JudgeShard(
         config.prose, config.code, config.pii, files, scratch, examples,
-        config.copies.score_field if by_score else None,
+        config.copies.score_field if by_score else None, sketches, first,
     )  # fmt: skip
     total = pass_over("judging", judge)
-    copies = find_copies(
-        place, scratch / "sketches", config.copies, config.workers, config.executor
-    )
+    copies = find_copies(place, sketches, config.copies, config.workers, config.executor, first)
     for rank in range(len(files)):
-        rows = pa.Table.from_batches(list(copies.of_shard(rank)), COPY)
+        rows = pa.Table.from_batches(list(copies.of_shard(first + rank)), COPY)
         (scratch / "copied").mkdir(exist_ok=True)
         pq.write_table(rows, scratch / "copied" / f"{rank:05}.parquet", compression="zstd")
     leave_out = FilterShard(scratch, (place.out / "documents").resolve(), examples)
     written = pass_over("filtering", leave_out)
-    if written.kept == 0:
+    if written.kept == 0 and parent is None:
         raise StageError(
             "clean",
             f"all {total.rows_in} documents were dropped",
@@ -95,17 +99,18 @@ def clean(place: Workplace) -> Outcome:
             **flow.facts(),
             "pairs_compared": copies.compared.rows_in,
             "word_tokenizer": "white space (str.split)",
+            **grown(parent),
         },
     )
 
 
-STAGE = Stage(
+STAGE = VersionedStage(
     number=2,
     name="clean",
     version=2,
     needs=("ingest",),
     makes=("documents/*.parquet", "dropped.parquet", "copies.parquet", "waterfall.json",
            "waterfall.md", "waterfall.png", "examples.parquet", "examples.md"),
-    sees=(CleanConfig,),
+    sees=(CleanConfig, IncrementConfig),
     work=clean,
 )  # fmt: skip

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.clean_examples import EXAMPLE, as_page, merge_examples
-from pipeline.clean_rules import EXACT_COPY, NEAR_COPY, PERSONAL_DATA, SECRET
+from pipeline.clean_rules import COPY_OF_EARLIER, EXACT_COPY, NEAR_COPY, PERSONAL_DATA, SECRET
 from pipeline.copies_clusters import COPY
 from pipeline.records import DROPPED, read_batches, write_table
 from pipeline.stage import Workplace
@@ -29,7 +29,8 @@ def report_clean(place: Workplace, rules: Sequence[str], examples: int) -> Flow:
     flow = Flow()
     for path in sorted((scratch / "flows").glob("*.json")):
         flow.add(Flow.of(json.loads(path.read_text())))
-    table = fall(place.stage, flow, [*rules, *FOUND, REDACTED, EXACT_COPY, NEAR_COPY])
+    copies = (EXACT_COPY, NEAR_COPY, COPY_OF_EARLIER)
+    table = fall(place.stage, flow, [*rules, *FOUND, REDACTED, *copies])
     (out / "waterfall.json").write_text(json.dumps(table, indent=1) + "\n")
     (out / "waterfall.md").write_text(as_markdown(table))
     plot_waterfall(table, out / "waterfall.png")

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 SECRET, PERSONAL_DATA = "secret", "personal_data"
 EXACT_COPY, NEAR_COPY = "exact_copy", "near_copy"
+COPY_OF_EARLIER = "copy_of_earlier_version"
 
 
 class Verdict(NamedTuple):

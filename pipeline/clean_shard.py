@@ -47,6 +47,8 @@ class JudgeShard:
     scratch: Path
     examples: ExampleConfig
     score_field: str | None = None  # in the metadata: of copies the highest is kept
+    sketches: Path | None = None  # null: in the scratch
+    first_sketch: int = 0  # shards of earlier versions, which are sketched before
 
     def __call__(self, rank: int, world_size: int) -> Ledger:
         name, flow, examples = f"{rank:05}.parquet", Flow(), Examples(self.examples)
@@ -56,7 +58,7 @@ class JudgeShard:
         with (
             pq.ParquetWriter(standing / name, STANDING, compression="zstd") as passed,
             pq.ParquetWriter(dropped / name, DROPPED, compression="zstd") as rejected,
-            closing(RunWriter(self.scratch / "sketches", rank)) as sketches,
+            closing(self._sketches(rank)) as sketches,
         ):
             for batch in read_batches([self.files[rank]]):
                 rest = self._judge(with_sizes(batch), flow, examples, rejected)
@@ -67,6 +69,9 @@ class JudgeShard:
         came = sum(counts["rows"] for counts in flow.came.values())
         gone = sum(counts["rows"] for counts in flow.took.values())
         return Ledger("documents", came, came - gone, {"by_rules": gone})
+
+    def _sketches(self, rank: int) -> RunWriter:
+        return RunWriter(self.sketches or self.scratch / "sketches", self.first_sketch + rank)
 
     def _scores(self, batch: pa.RecordBatch) -> pa.Array | None:
         if self.score_field is None:

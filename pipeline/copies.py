@@ -109,7 +109,7 @@ class Copies:
 
     def of_shard(self, rank: int) -> Iterator[pa.RecordBatch]:
         """The rows of the documents that this rank of pass 1 sketched."""
-        runs = [run for run in self.clusters.runs if int(Path(run.stem).parent.name) == rank]
+        runs = [run for run in self.clusters.runs if run.shard == rank]
         if runs:
             yield from self.clusters.batches(runs[0].first, runs[-1].first + runs[-1].count)
 
@@ -120,8 +120,12 @@ def find_copies(
     config: CopiesConfig,
     workers: int,
     executor: Executor = LocalExecutor(),  # noqa: B008  # frozen
+    earlier: int = 0,
 ) -> Copies:
-    """Passes 2 and 3 over the runs that a pass 1 left below `sketches`."""
+    """Passes 2 and 3 over the runs that a pass 1 left below `sketches`.
+
+    The first `earlier` shards are of earlier versions, whose documents survive in any case.
+    """
     runs = tuple(list_runs(sketches))
     documents = sum(run.count for run in runs)
     check_memory(place.stage, config, documents, workers)
@@ -143,7 +147,8 @@ def find_copies(
     compared = run("copy-checks", check, len(runs))
     confirmed = (np.load(path) for path in sorted((home / "confirmed").glob("*.npy")))
     scored = config.survivor == "highest_score"
-    return Copies(documents, compared, unite_copies(runs, exact, confirmed, scored))
+    before = sum(run.count for run in runs if run.shard < earlier)
+    return Copies(documents, compared, unite_copies(runs, exact, confirmed, scored, before))
 
 
 def _room(config: CopiesConfig, workers: int) -> int:

@@ -31,9 +31,11 @@ COPY = pa.schema(
         pa.field("cluster", pa.int64(), nullable=False),  # numbered by their earliest documents
         pa.field("survivor", pa.string(), nullable=False),  # the doc_id that stands for it
         pa.field("similarity", pa.float32(), nullable=False),  # to the survivor, estimated
-        pa.field("kind", pa.string(), nullable=False),  # "exact" or "near", to the survivor
+        # "exact" or "near", to the survivor; with _EARLIER where that is of an earlier version
+        pa.field("kind", pa.string(), nullable=False),
     ]
 )
+EARLIER = "_earlier"
 DOCUMENT_BYTES = 40  # roots 4, survivors 4, scores 8, exact pairs 8 and twice that while sorted
 _ROWS = 1 << 17
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -48,6 +50,7 @@ class Clusters:
     survivors: npt.NDArray[Any]  # [N], by root
     heads: npt.NDArray[Any]  # the roots of clusters of two and more, sorted
     exact: UInt64s  # pairs, sorted: each exact copy with the first of its family
+    earlier: int = 0  # documents of earlier versions, which come first
 
     def batches(self, first: int = 0, end: int | None = None) -> Iterator[pa.RecordBatch]:
         """Rows of COPY for every document that does not survive, in source order.
@@ -66,12 +69,14 @@ class Clusters:
         pairs = (copies.astype(np.uint64) << _32) | survivors.astype(np.uint64)
         similarity = equal_minima(self.runs, pairs).astype(np.float32) / MINIMA
         exact = self._family(copies) == self._family(survivors)
+        kinds = np.where(exact, "exact", "near").astype(object)
+        kinds[survivors < self.earlier] += EARLIER
         columns = [
             doc_ids(self.runs, copies),
             pa.array(np.searchsorted(self.heads, roots).astype(np.int64)),
             doc_ids(self.runs, survivors),
             pa.array(similarity),
-            pa.array(np.where(exact, "exact", "near"), pa.string()),
+            pa.array(kinds, pa.string()),
         ]
         return pa.record_batch(columns, schema=COPY)
 
@@ -88,8 +93,9 @@ class Clusters:
 
 
 def unite_copies(
-    runs: Sequence[Run], exact: UInt64s, confirmed: Iterable[UInt64s], scored: bool
-) -> Clusters:
+    runs: Sequence[Run], exact: UInt64s, confirmed: Iterable[UInt64s], scored: bool,
+    earlier: int = 0,
+) -> Clusters:  # fmt: skip
     """Unite the exact pairs (sorted, each with its family's first) and the confirmed ones."""
     from pipeline.copies_loops import elect, unite
 
@@ -101,9 +107,11 @@ def unite_copies(
         unite(roots, pairs)
     survivors = np.arange(documents, dtype=narrow)
     elect(roots, _scores(runs, documents) if scored else np.zeros(0), survivors)
+    newer = np.flatnonzero(survivors[:earlier] >= np.int64(earlier))
+    survivors[newer] = newer  # the root of a cluster is its earliest document: that one stays
     joined = np.zeros(documents, bool)
     joined[roots[roots != np.arange(documents, dtype=narrow)]] = True
-    return Clusters(runs, roots, survivors, np.flatnonzero(joined).astype(narrow), exact)
+    return Clusters(runs, roots, survivors, np.flatnonzero(joined).astype(narrow), exact, earlier)
 
 
 def _scores(runs: Sequence[Run], documents: int) -> npt.NDArray[np.float64]:

@@ -49,6 +49,11 @@ class Run:
     count: int
 
     @property
+    def shard(self) -> int:
+        """The number of the shard that it is a part of."""
+        return int(Path(self.stem).parent.name)
+
+    @property
     def minima(self) -> npt.NDArray[np.uint32]:
         """uint32[n, MINIMA], mapped."""
         return np.load(f"{self.stem}.minima.npy", mmap_mode="r")  # type: ignore[no-any-return]

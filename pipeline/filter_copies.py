@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.clean_examples import ExampleConfig, Examples
-from pipeline.clean_rules import EXACT_COPY, NEAR_COPY, Verdict
+from pipeline.clean_rules import COPY_OF_EARLIER, EXACT_COPY, NEAR_COPY, Verdict
 from pipeline.clean_shard import SIZES, split
+from pipeline.copies_clusters import EARLIER
 from pipeline.ledger import Ledger
 from pipeline.records import DOCUMENT, DROPPED, read_batches
 from pipeline.waterfall import Flow
@@ -59,6 +60,9 @@ def _verdicts(places: pa.Array, rows: Sequence[Mapping[str, Any]]) -> list[Verdi
 
 
 def _verdict(row: Mapping[str, Any]) -> Verdict:
+    if row["kind"].endswith(EARLIER):
+        said = f"of {row['survivor']}, similarity {row['similarity']:.2f}"
+        return Verdict(COPY_OF_EARLIER, said)
     if row["kind"] == "exact":
         return Verdict(EXACT_COPY, f"of {row['survivor']}")
     return Verdict(NEAR_COPY, f"of {row['survivor']}, similarity {row['similarity']:.2f}")

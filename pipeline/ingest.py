@@ -3,7 +3,8 @@
 A source is a tree of files, tables, archives, a dataset or git repositories. Each record is kept
 as a document, dropped (nothing in it to keep) or failed (could not be read), one by one, and never
 lost. A document's address is relative to its source, so that the same source gives the same ids on
-every machine. Memory is flat: a shard holds one batch of documents, whatever the files hold.
+every machine. Memory is flat: a shard holds one batch of documents, whatever the files hold. A
+version with a parent reads only the files that no ancestor has seen (`seen`).
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ from pipeline.archives import ArchiveConfig
 from pipeline.config import HOW, Section
 from pipeline.errors import InputError
 from pipeline.extraction import ExtractionConfig
+from pipeline.increment import IncrementConfig, VersionedStage, grown, open_stage, parent_stage
 from pipeline.ledger import Ledger
 from pipeline.manifest import hash_json
 from pipeline.read_record import Record, make_document, make_reject
 from pipeline.read_source import Limits, read_piece
 from pipeline.records import DOCUMENT, REJECT, ROWS_PER_GROUP, read_rows, write_table
+from pipeline.seen import SEEN, News, find_news
 from pipeline.shards import run_shards
 from pipeline.sources import SourceConfig
 from pipeline.sources_plan import (
@@ -40,7 +43,7 @@ from pipeline.sources_plan import (
     stamps,
     write_shards,
 )
-from pipeline.stage import Outcome, Sections, Stage, Workplace
+from pipeline.stage import Outcome, Sections, Workplace
 
 _BATCH_BYTES = 32 << 20  # of text that is held before it is written
 _MARK_BYTES = 4 << 20  # a shard says how far it is after about so many
@@ -150,10 +153,23 @@ def list_sources(config: IngestConfig) -> list[Listed]:
     return [list_source(source) for source in config.sources]
 
 
+def find_new_files(recipe: Sections) -> News:
+    """What a recipe's sources hold that its parent, if it has one, has not seen."""
+    parent = recipe.section(IncrementConfig).parent
+    seen = None if parent is None else open_stage(parent, "ingest")
+    return find_news(list_sources(recipe.section(IngestConfig)), seen)
+
+
 def ingest(place: Workplace) -> Outcome:
-    """Read all sources into `documents/` and `rejects.parquet`."""
-    config = place.section(IngestConfig)
-    sources = list_sources(config)
+    """Read all sources into `documents/`, `rejects.parquet` and `seen.parquet`."""
+    config, parent = place.section(IngestConfig), parent_stage(place)
+    news = find_news(list_sources(config), parent)
+    if parent is not None and news.files == 0:
+        raise InputError(
+            place.stage, f"no source has a file that {parent.path.parent} has not seen",
+            "wait for new files",
+        )  # fmt: skip
+    sources = news.new
     for listed in sources:
         check_mapping(listed)
     plan, marks, rejects = (place.scratch / name for name in ("plan", "marks", "rejects"))
@@ -162,12 +178,16 @@ def ingest(place: Workplace) -> Outcome:
     work = ReadShard(config, plan, marks, place.out / "documents", rejects)
     with _bar_of_bytes(place, marks, sum(listed.bytes for listed in sources)):
         ledger = run_shards(place, "reading", work, "records", config.tasks, config.workers)
-    if ledger.kept == 0:
+    if ledger.kept == 0 and parent is None:
         raise InputError(
             "ingest", f"none of {ledger.rows_in} records gave a document", "look at the sources"
         )
     write_table(place.out / "rejects.parquet", read_rows(sorted(rejects.iterdir())), REJECT)
-    return Outcome(ledger, {"files_by_source": {s.source.name: len(s.files) for s in sources}})
+    news.write(place.out / SEEN)
+    facts = {"files_by_source": {s.source.name: len(s.files) for s in sources}}
+    if parent is not None:
+        facts |= news.facts() | grown(parent)
+    return Outcome(ledger, facts)
 
 
 @contextmanager
@@ -192,7 +212,7 @@ def _bar_of_bytes(place: Workplace, marks: Path, total: int) -> Iterator[None]:
             watcher.join()
 
 
-class _IngestStage(Stage):
+class _IngestStage(VersionedStage):
     """Its inputs are not all local files, which a stage hashes: a store's have stamps."""
 
     def hash_inputs(self, recipe: Sections) -> str:
@@ -206,9 +226,9 @@ class _IngestStage(Stage):
 STAGE = _IngestStage(
     number=1,
     name="ingest",
-    version=2,
+    version=3,
     needs=(),
-    makes=("documents/*.parquet", "rejects.parquet"),
-    sees=(IngestConfig,),
+    makes=("documents/*.parquet", "rejects.parquet", SEEN),
+    sees=(IngestConfig, IncrementConfig),
     work=ingest,
 )

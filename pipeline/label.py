@@ -26,6 +26,7 @@ from pipeline.active import ActiveConfig, choose_next
 from pipeline.config import Section
 from pipeline.errors import InputError, StageError
 from pipeline.human_labels import read_human_labels
+from pipeline.increment import IncrementConfig, VersionedStage, inherited_or
 from pipeline.label_report import OPINIONS, Tally, queue_for_review, write_label_report
 from pipeline.ledger import Ledger
 from pipeline.manifest import sum_spends
@@ -36,7 +37,7 @@ from pipeline.records import LABEL, OPINION, ROWS_PER_GROUP, read_rows, write_ta
 from pipeline.rubrics import DEFAULTS, Kind
 from pipeline.sampling import Candidate, Sample, draw_sample, read_candidates, split_of
 from pipeline.splits import ValidationConfig, in_validation
-from pipeline.stage import Outcome, Sections, Stage, Workplace
+from pipeline.stage import Outcome, Sections, Workplace
 from pipeline.teacher import Teacher
 from pipeline.teacher_config import TeacherConfig
 
@@ -250,7 +251,7 @@ def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
         yield str(path), path
 
 
-STAGE = Stage(
+STAGE = VersionedStage(
     number=3,
     name="label",
     version=3,
@@ -259,7 +260,7 @@ STAGE = Stage(
         "labels.parquet", "opinions.parquet", "sample.json", "agreement.json", "review.csv",
         "review.jsonl", "labels.png", "agreement.png", "unlabelled.png",
     ),
-    sees=(LabelConfig, TeacherConfig, ValidationConfig),
-    work=label,
+    sees=(LabelConfig, TeacherConfig, ValidationConfig, IncrementConfig),
+    work=inherited_or(label),
     inputs=_inputs,
 )  # fmt: skip

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pipeline import provenance
 from pipeline.errors import InputError, StageError
+from pipeline.logs import logged_as
 from pipeline.manifest import (
     FORMAT_VERSION,
     MANIFEST,
@@ -30,6 +31,7 @@ from pipeline.manifest import (
     read_manifest,
     write_manifest,
 )
+from pipeline.metrics import count_documents, watched_stage
 from pipeline.stage import SCRATCH, Sealed, Sections, Stage, Workplace
 
 log = logging.getLogger("primer")
@@ -116,22 +118,37 @@ def _fingerprint(
 
 def run_step(step: Step) -> Sealed:
     """Make the stage's artifact, or return it if it is already sealed under this fingerprint."""
-    done = step.sealed()
-    if done is not None:
-        log.info("%s: sealed already, skipped", step.stage.directory)
-        return done
-    if read_manifest(step.partial) is None:
-        _work(step)
-    _promote(step)
-    sealed = step.sealed()
-    assert sealed is not None
-    account = sealed.ledger
+    with logged_as(step.run.name, step.stage.name):
+        done = step.sealed()
+        if done is not None:
+            log.info("%s: sealed already, skipped", step.stage.directory)
+            return done
+        with watched_stage(step.stage.name):
+            if read_manifest(step.partial) is None:
+                _work(step)
+            _promote(step)
+        sealed = step.sealed()
+        assert sealed is not None
+        _tell(step.stage, sealed)
+        return sealed
+
+
+def _tell(stage: Stage, sealed: Sealed) -> None:
+    """A line and the counts of what was sealed."""
+    account, seconds = sealed.ledger, sealed.manifest.seconds
+    counts = {
+        "kept": account.kept,
+        "dropped": sum(account.dropped.values()),
+        "failed": sum(account.failed.values()),
+    }
+    for outcome, n in counts.items():
+        count_documents(stage.name, n, outcome)
     log.info(
         "%s: %d %s in, %d kept, %d dropped, %d failed, %.1f s",
-        step.stage.directory, account.rows_in, account.unit, account.kept,
-        sum(account.dropped.values()), sum(account.failed.values()), sealed.manifest.seconds,
+        stage.directory, account.rows_in, account.unit, *counts.values(), seconds,
+        extra={"counts": {"in": account.rows_in, **counts, "unit": account.unit,
+                          "seconds": seconds}},
     )  # fmt: skip
-    return sealed
 
 
 def _work(step: Step) -> None:

@@ -26,17 +26,19 @@ from pipeline.extracts import Extract
 from pipeline.factors import Factors
 from pipeline.gate import Gate
 from pipeline.ground import BUILT_IN, FROM_CORPUS, Ground, lay_ground
+from pipeline.increment import IncrementConfig, VersionedStage, grown, inherited_or, parent_stage
 from pipeline.instruction import Instruction
 from pipeline.label import LabelConfig
 from pipeline.lesson import Lesson
 from pipeline.material import Material, mixed, read_material
 from pipeline.open_teacher import open_teacher
+from pipeline.records import read_rows
 from pipeline.rephrase import Rephrase
 from pipeline.rounds import Desk
 from pipeline.sandbox import Sandbox
 from pipeline.shelf import open_shelf
 from pipeline.splits import ValidationConfig
-from pipeline.stage import Outcome, Sections, Stage, Workplace
+from pipeline.stage import Outcome, Sections, Workplace
 from pipeline.synthesis_config import SynthesizeConfig
 from pipeline.synthesis_report import MOST_TEXTS, report_synthesis
 from pipeline.task import Task
@@ -63,6 +65,7 @@ def synthesize(place: Workplace) -> Outcome:
     """Plan, ask in rounds, settle in order, report."""
     config = place.section(SynthesizeConfig)
     twins = Twins(config.twins)
+    _remember_earlier(place, twins)
     material = _material(place, config)
     with (
         open_teacher(place, place.section(TeacherConfig)) as teacher,
@@ -81,13 +84,24 @@ def synthesize(place: Workplace) -> Outcome:
         raise StageError(
             place.stage,
             f"none of {shelf.asked} drafts was accepted ({dict(shelf.dropped + shelf.failed)})",
-            "look at rejects.parquet, or loosen synthesize.gate and synthesize.twins",
+            "look at rejects.parquet, or loosen synthesize.gate and synthesize.twins; a version "
+            "may set increment.synthesize to false",
         )
     report = report_synthesis(
         place.out, place.seed, material.reference, plans, desk.stocks, twins.encoder
     )
     facts = _facts(config, desk, report)
-    return Outcome(shelf.ledger, facts, teacher.spend)
+    return Outcome(shelf.ledger, facts | grown(parent_stage(place)), teacher.spend)
+
+
+def _remember_earlier(place: Workplace, twins: Twins) -> None:
+    """What earlier versions accepted is not written again: their pieces, less those that leaked."""
+    arms = parent_stage(place, "decontaminate")
+    if arms is not None:
+        files = arms.files("arms/kept+synthetic/*.parquet")
+        for row in read_rows(files, ["doc_id", "text", "origin"]):
+            if row["origin"] == "synthetic":
+                twins.settle(row["doc_id"], row["text"])
 
 
 def _material(place: Workplace, config: SynthesizeConfig) -> Material:
@@ -102,7 +116,8 @@ def _material(place: Workplace, config: SynthesizeConfig) -> Material:
         raise StageError(
             place.stage,
             "no kept document holds a function that stands by itself",
-            "keep more code: lower the filter's threshold or add sources",
+            "keep more code: lower the filter's threshold or add sources; a version may set "
+            "increment.synthesize to false",
         )
     if not material.middling and "rephrase" in wanted:
         raise StageError(
@@ -182,14 +197,15 @@ def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
         yield "curriculum", Path(named)
 
 
-STAGE = Stage(
+STAGE = VersionedStage(
     number=6,
     name="synthesize",
     version=4,
     needs=("clean", "train-filter", "apply-filter"),
     makes=(*(f"{name}/*.parquet" for name in DIRECTORIES.values()), "rejects.parquet",
            "diversity.json", "diversity.html", "diversity_*.png", "coverage.json", "coverage.png"),
-    sees=(SynthesizeConfig, TeacherConfig, LabelConfig, ValidationConfig),
-    work=synthesize,
+    sees=(SynthesizeConfig, TeacherConfig, LabelConfig, ValidationConfig, IncrementConfig),
+    continues=("decontaminate",),
+    work=inherited_or(synthesize),
     inputs=_inputs,
 )  # fmt: skip

@@ -25,12 +25,16 @@ from pipeline.manifest import Spend
 from pipeline.pace import Pace
 from pipeline.purse import CapReachedError, Purse
 from pipeline.question import REPAIRABLE, Answer, Question, likely_tokens, read_answer, repair
-from pipeline.sender import Sender
+from pipeline.sender import HaltedError, Sender
+from pipeline.stoppable import run_stoppable
 from pipeline.teacher_config import BatchConfig, TeacherConfig
 from pipeline.transport import open_transport
 
 _LOOKED_UP_AT_ONCE = 64
 _LOOK_AGAIN_SECONDS = 0.5  # while the endpoint is ill
+# For what is in flight when a run is stopped: it is billed anyway. Who stops a run kills it later:
+# Prefect after 30 s, a container engine after 10 s.
+_LAST_ANSWERS_SECONDS = 8.0
 
 
 class Teacher:
@@ -46,6 +50,7 @@ class Teacher:
         self._dialect = dialect or self._known_dialect()
         self._purse = Purse(stage, config, answers)
         self._given_up: dict[str, dict[str, Any]] = {}  # why a request has no answer
+        self._sender: Sender | None = None  # while there is something to ask
         for name, stored in answers.get_all(answers.noted(self._probes_note) or []).items():
             self._purse.pay(name, usage_of(stored), likely_tokens(PROBE), cached=True)
 
@@ -64,10 +69,13 @@ class Teacher:
 
         `questions` is read up to three times, so it is no generator. Raises StoppedError at the cap
         and where the endpoint is down, InputError where it refuses the key or does not know the
-        model. Finished answers are stored by then.
+        model. Finished answers are stored by then, and where a signal ends it (by an exception in
+        the main thread), so are those that were in flight and came within a few seconds.
         """
         if self._dialect is None or self._lacks_any(questions):
-            asyncio.run(self._ask_missing(questions, advance))
+            patience_seconds = _LAST_ANSWERS_SECONDS if self.config.batch is None else 0.0
+            asking = self._ask_missing(questions, advance)
+            run_stoppable(asking, self._send_no_more, patience_seconds)
         else:
             advance(sum(1 for _ in questions), note=self._note())
 
@@ -132,6 +140,7 @@ class Teacher:
         config, answers = self.config, self.answers
         async with open_transport(self.stage, config, self.base_url, answers) as transport:
             sender = Sender(config, transport, answers, self._purse, Pace(config), self._given_up)
+            self._sender = sender
             try:
                 if self._dialect is None:
                     self._dialect = await self._find_dialect(sender)
@@ -146,6 +155,10 @@ class Teacher:
             finally:
                 self._purse.settle()
                 advance(0, note=self._note())
+
+    def _send_no_more(self) -> None:
+        if self._sender is not None:
+            self._sender.halt(HaltedError())
 
     async def _ask_at_once(
         self, sender: Sender, questions: Iterable[Question], advance: Callable[..., None]

@@ -5,6 +5,10 @@ Documents are tokenized once (`token_store`) with a tokenizer that is trained or
 `anneal`, read while the learning rate decays; what each stage is made of is decided by the mixture
 (`mixture`, `mixed_stage`) and told in mixture.md. A seeded hash decides every order, so that the
 same documents make the same bytes however many files they lie in.
+
+A version with a parent has the parent's tokenizer and its validation set, byte for byte, so that
+models of both can be compared; what is new and falls into held-out groups is not trained on. All
+documents are tokenized again, since the arms are mixed anew.
 """
 
 from __future__ import annotations
@@ -21,6 +25,13 @@ from pipeline.budget import CHINCHILLA, Budget, check_budget, choose_budget
 from pipeline.config import Section
 from pipeline.errors import InputError
 from pipeline.finetuning import write_finetuning
+from pipeline.increment import (
+    IncrementConfig,
+    VersionedStage,
+    grown,
+    link_file,
+    parent_stage,
+)
 from pipeline.ingest import IngestConfig
 from pipeline.ledger import Ledger
 from pipeline.megatron import write_megatron
@@ -28,10 +39,10 @@ from pipeline.mixed_stage import MixedStage, Mixer
 from pipeline.mixture import MixtureConfig, StageName
 from pipeline.mixture_report import arm_facts, write_mixture
 from pipeline.piece import SOURCE
-from pipeline.records import write_table
+from pipeline.records import read_rows, write_table
 from pipeline.score_table import ScoreTable
 from pipeline.splits import ValidationConfig
-from pipeline.stage import Outcome, Sections, Stage, Workplace
+from pipeline.stage import Outcome, Sealed, Sections, Workplace
 from pipeline.token_shards import write_shards
 from pipeline.token_store import TokenStore, count_documents, tokenize_documents
 from pipeline.tokenizer_training import END_OF_TEXT, load_tokenizer, train_tokenizer
@@ -41,6 +52,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 STAGES: tuple[StageName, ...] = ("base", "anneal")
+_PINNED = "val/documents.parquet"
 
 
 class TokenizeConfig(Section):
@@ -102,12 +114,17 @@ def tokenize(place: Workplace) -> Outcome:
     """Tokenize everything once, mix the arms, pin the validation set."""
     config, held_out = place.section(TokenizeConfig), place.section(ValidationConfig)
     arms, scores = place.needs["decontaminate"], ScoreTable.read(place.needs["apply-filter"])
-    tokenizer, end = _tokenizer(place, config, held_out)
-    tokenizer.save(str(place.out / "tokenizer.json"))
-    validation = choose_validation(
-        arms, config.validation_document_bytes, place.seed, held_out, tokenizer, scores
-    )
-    write_table(place.out / "val" / "documents.parquet", validation, VALIDATION)
+    parent = parent_stage(place)
+    if parent is not None:
+        tokenizer, end = _take_over(parent, place.out)
+        validation = list(read_rows([place.out / _PINNED]))
+    else:
+        tokenizer, end = _tokenizer(place, config, held_out)
+        tokenizer.save(str(place.out / "tokenizer.json"))
+        validation = choose_validation(
+            arms, config.validation_document_bytes, place.seed, held_out, tokenizer, scores
+        )
+        write_table(place.out / _PINNED, validation, VALIDATION)
     with place.bar("tokenizing", count_documents(arms)) as advance:
         store = tokenize_documents(
             arms, place.scratch / "tokens.bin", tokenizer, _id(tokenizer, end), place.seed,
@@ -124,7 +141,7 @@ def tokenize(place: Workplace) -> Outcome:
         "budget": budget.facts(),
         "anneal_share": config.anneal_share,
         "vocabulary": max(tokenizer.get_vocab(with_added_tokens=True).values()) + 1,
-        "tokenizer": "given" if config.tokenizer else "trained",
+        "tokenizer": "inherited" if parent else "given" if config.tokenizer else "trained",
         "token_dtype": f"uint{8 * store.dtype.itemsize}",
         "end_of_text": store.end_of_text,
         "end_of_text_token": end,
@@ -135,9 +152,17 @@ def tokenize(place: Workplace) -> Outcome:
         "validation_bytes": sum(row["n_bytes"] for row in validation),
         "validation_tokens": sum(len(row["tokens"]) for row in validation),
         "bytes_per_token": bytes_per_token(validation),
+        **grown(parent, ("budget_tokens", "arms"), again=True),
     }
     write_mixture(place.out, report)
     return Outcome(ledger, report)
+
+
+def _take_over(parent: Sealed, out: Path) -> tuple[Tokenizer, str]:
+    """The parent's tokenizer and validation set, and the token that ends a text."""
+    for name in ("tokenizer.json", _PINNED):
+        link_file(parent.file(name), out / name)
+    return load_tokenizer(out / "tokenizer.json", parent.facts["end_of_text_token"])
 
 
 def _tokenizer(
@@ -204,7 +229,7 @@ def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
             "tokenize", f"tokenize.mixture names the source {name!r}",
             f"the sources are {', '.join(sorted(known))}",
         )  # fmt: skip
-    if config.tokenizer is not None:
+    if config.tokenizer is not None and recipe.section(IncrementConfig).parent is None:
         path = Path(config.tokenizer)
         if not path.is_file():
             raise InputError(
@@ -214,20 +239,20 @@ def _inputs(recipe: Sections) -> Iterator[tuple[str, Path]]:
         yield "tokenizer", path
 
 
-STAGE = Stage(
+STAGE = VersionedStage(
     number=8,
     name="tokenize",
     version=4,
     needs=("decontaminate", "apply-filter"),
     makes=(
         "tokenizer.json",
-        "val/documents.parquet",
+        _PINNED,
         "mixture.md",
         "mixture.png",
         *(f"arms/{arm}/{part}/*.ds{end}" for arm in ARMS for part in STAGES
           for end in ("", ".index", ".metadata")),
     ),
-    sees=(TokenizeConfig, ValidationConfig, IngestConfig),
+    sees=(TokenizeConfig, ValidationConfig, IngestConfig, IncrementConfig),
     work=tokenize,
     inputs=_inputs,
 )  # fmt: skip

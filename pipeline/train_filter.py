@@ -25,6 +25,7 @@ from pipeline.drift_reference import (
 )
 from pipeline.errors import InputError, StageError
 from pipeline.filter_config import TokenBudget, TrainFilterConfig
+from pipeline.increment import IncrementConfig, VersionedStage, inherited_or
 from pipeline.judge_filter import judge_filter
 from pipeline.labelled import (
     Material,
@@ -36,7 +37,7 @@ from pipeline.labelled import (
 )
 from pipeline.learn_filter import Trained, learn_filter
 from pipeline.ledger import Ledger
-from pipeline.stage import Outcome, Stage, Workplace
+from pipeline.stage import Outcome, Workplace
 
 if TYPE_CHECKING:
     from classifiers.scorer import Scorer
@@ -193,13 +194,13 @@ def _judge_corpus(scorer: Scorer, material: Material, held_out: Labelled) -> Cor
     )  # fmt: skip
 
 
-STAGE = Stage(
+STAGE = VersionedStage(
     number=4,
     name=_NAME,
     version=5,
     needs=("clean", "label"),
     makes=("forest.onnx", "features/*", "threshold.json", REFERENCE,
            "report/metrics.json", "report/report.html"),
-    sees=(TrainFilterConfig,),
-    work=train_filter,
+    sees=(TrainFilterConfig, IncrementConfig),
+    work=inherited_or(train_filter),
 )  # fmt: skip

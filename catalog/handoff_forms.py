@@ -1,0 +1,152 @@
+"""What the handoff's forms do: ask for it, decide it, let it go on; and what a trainer reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from catalog.handing_over import flow_of, journal_of, next_step
+from catalog.prefect_api import PrefectApi
+from catalog.render import segment
+from catalog.runs_index import Run, open_run
+from catalog.security import check_form, require_token
+from pipeline.approval import Decision, decide, parse_decision
+from pipeline.errors import InputError, StageError
+from pipeline.handoff_journal import Entry, attempt_of
+from pipeline.offer import request_handoff
+from pipeline.signed_delivery import DeliveryError
+from pipeline.training_report import delivery_of
+from pipeline.versions import base_name
+
+
+async def start_handoff(request: Request) -> Response:
+    """Ask for a handoff, or for another one with a reason, and start the flow that does it."""
+    require_token(request)
+    form = await check_form(request)
+    run = open_run(request)
+    step = next_step(run, await run_in_threadpool(journal_of, run))
+    if step not in {"start", "again"}:
+        raise HTTPException(409, "Nothing is to be started here: look at how it stands.")
+    by = _words(form, "by", 200)
+    reason = _words(form, "reason", 4_096) if step == "again" else None
+    async with PrefectApi(request.app.state.settings) as prefect:
+        deployment = await prefect.find(_deployment_of(run))
+        await _in_journal(request_handoff, run.path, by, reason)
+        await prefect.start(deployment, _parameters(run), await _key(run))
+    return _back(run, "started")
+
+
+async def go_on(request: Request) -> Response:
+    """Start a flow that goes on from where the journal stands, unless one is at work."""
+    require_token(request)
+    await check_form(request)
+    run = open_run(request)
+    entries = await run_in_threadpool(journal_of, run)
+    if next_step(run, entries) not in {"go on", "decide"}:
+        raise HTTPException(409, "Nothing is under way here.")
+    flow = flow_of(attempt_of(entries))
+    async with PrefectApi(request.app.state.settings) as prefect:
+        if flow is not None and await prefect.is_under_way(flow):
+            return _back(run, "at-work")
+        deployment = await prefect.find(_deployment_of(run))
+        await prefect.start(deployment, _parameters(run), await _key(run))
+    return _back(run, "started")
+
+
+async def decide_handoff(request: Request) -> Response:
+    """Approve or reject what waits; the decision is on the disk before anyone is woken."""
+    require_token(request)
+    form = await check_form(request)
+    run = open_run(request)
+    attempt = attempt_of(await run_in_threadpool(journal_of, run))
+    flow = flow_of(attempt)
+    decision = _decision(form)
+    if not attempt or form.get("attempt") != attempt[0].at or flow is None:
+        raise HTTPException(409, "What you decided on waits no more. Look at how it stands now.")
+    async with PrefectApi(request.app.state.settings) as prefect:
+        await prefect.check()
+        await _in_journal(decide, run.path, decision, run.stages["handoff"].manifest.fingerprint)
+        if not await prefect.wake(flow, decision.model_dump()) and decision.decision == "approve":
+            deployment = await prefect.find(_deployment_of(run))
+            await prefect.start(deployment, _parameters(run), await _key(run))
+    return _back(run, "decided")
+
+
+async def take_report(request: Request) -> Response:
+    """What a trainer says of its work; whether it may say so is its signature's matter."""
+    accept = request.app.state.settings.accept_report
+    if accept is None:
+        raise HTTPException(404, "This catalog takes no reports.")
+    run, body = open_run(request), await request.body()
+    try:
+        told = await run_in_threadpool(accept, run.path, body, dict(request.headers))
+    except DeliveryError as error:
+        return JSONResponse({"error": str(error)}, 401)
+    except InputError as error:
+        return JSONResponse({"error": str(error)}, 422)
+    except StageError as error:
+        return JSONResponse({"error": str(error)}, 500)
+    return JSONResponse(dict(told))
+
+
+def _words(form: FormData, name: str, most: int) -> str:
+    given = str(form.get(name, "")).strip()
+    if not 0 < len(given) <= most:
+        raise HTTPException(
+            400, f"The field {name!r} must be filled in, with {most} letters at most."
+        )
+    return given
+
+
+def _decision(form: FormData) -> Decision:
+    try:
+        return parse_decision(
+            str(form.get("decision", "")), _words(form, "by", 200), _words(form, "reason", 4_096)
+        )
+    except InputError as error:
+        raise HTTPException(400, f"This is no decision: {error.problem}.") from error
+
+
+async def _in_journal(write: object, *given: object) -> None:
+    """Write an entry; 409 where somebody else was there first."""
+    assert callable(write)
+    try:
+        await run_in_threadpool(write, *given)
+    except InputError as error:
+        raise HTTPException(409, f"{error.problem}.") from error
+
+
+def _deployment_of(run: Run) -> str:
+    return f"handoff/{base_name(run.path)}"
+
+
+def _parameters(run: Run) -> dict[str, object]:
+    """The recipe that the run was made by, as `primer handoff` gives it."""
+    recipe = {"recipe": dict(run.recipe)} if run.recipe else {}
+    return {**recipe, "run": run.name}
+
+
+async def _key(run: Run) -> str:
+    """The same for everybody who presses a button at one state of one attempt."""
+    attempt: Sequence[Entry] = attempt_of(await run_in_threadpool(journal_of, run))
+    fingerprint = run.stages["handoff"].manifest.fingerprint
+    delivery = await run_in_threadpool(delivery_of, run.path, fingerprint)
+    return f"handoff-{delivery}-{len(attempt)}"
+
+
+def _back(run: Run, just: str) -> Response:
+    return RedirectResponse(f"/runs/{segment(run.name)}/handoff?just={just}", 303)
+
+
+ROUTES = [
+    Route("/runs/{run}/handoff/start", start_handoff, methods=["POST"]),
+    Route("/runs/{run}/handoff/go-on", go_on, methods=["POST"]),
+    Route("/runs/{run}/handoff/decide", decide_handoff, methods=["POST"]),
+    Route("/runs/{run}/report", take_report, methods=["POST"]),
+]

@@ -1,0 +1,131 @@
+"""What a trainer reports: it runs, it is done and the model lies there, or it failed.
+
+By command on the machine of the run, or by a signed POST (`signed_delivery`) whose body is
+
+    {"state": "done", "by": "gpu-7", "model": "/models/x", "reason": null, "delivery": "<id>"}
+
+`delivery` is the id that the trigger gave: a late report of an earlier attempt changes nothing.
+Reporting the same thing twice is no error and no second entry.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipeline.environment import secret
+from pipeline.errors import InputError
+from pipeline.handoff_journal import (
+    Entry,
+    append_entry,
+    attempt_of,
+    dataset_fingerprint,
+    journal_directory,
+    last_with,
+    read_journal,
+)
+from pipeline.signed_delivery import REPORT, Deliveries, check_delivery
+from pipeline.training_config import read_training_config
+
+_AFTER = {
+    "running": {"triggered", "running"},
+    "done": {"triggered", "running", "failed"},
+    "failed": {"triggered", "running"},
+}
+
+
+class TrainingReport(BaseModel):
+    """One report; `model` is a must when it is done."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: Literal["running", "done", "failed"]
+    by: str = Field(min_length=1, max_length=200)
+    model: str | None = Field(None, max_length=4_096)
+    reason: str | None = Field(None, max_length=4_096)
+    delivery: str | None = Field(None, max_length=128)
+
+
+def delivery_of(run: Path, fingerprint: str | None = None) -> str:
+    """The id of the attempt that the journal is at: dataset and how many times it was asked for."""
+    found = fingerprint or dataset_fingerprint(run)
+    asked = [entry for entry in read_journal(run, found) if entry.state == "requested"]
+    return f"{found[:16]}-{len(asked)}"
+
+
+def check_report(run: Path, body: bytes, headers: Mapping[str, str]) -> TrainingReport:
+    """The report that came over the network, if a holder of the key sent it, and sent it now.
+
+    Raises DeliveryError (answer 401) where not, and InputError (answer 422) where it is none.
+    """
+    variable = read_training_config(run).report_key_variable
+    key = secret(variable)
+    if key is None:
+        raise InputError("report", f"{variable} holds no key", f"export {variable}")
+    store = Deliveries(journal_directory(run) / "reports.sqlite")
+    check_delivery(REPORT, headers, body, key, store)
+    try:
+        return TrainingReport.model_validate_json(body)
+    except ValidationError as error:
+        (wrong, *_) = error.errors(include_url=False)
+        where = ".".join(map(str, wrong["loc"])) or "the body"
+        raise InputError("report", f"{where}: {wrong['msg'].lower()}", "correct it") from error
+
+
+def record_report(run: Path, report: TrainingReport) -> Entry:
+    """Put a report into the journal and return its entry, or the one that said the same before."""
+    dataset = _dataset_of(run, report)
+    attempt = attempt_of(read_journal(run, dataset))
+    model = report.model or (_stage_model(run) if report.state == "done" else None)
+    if attempt and attempt[-1].state == "approved" and report.delivery is not None:
+        note_triggered(run, dataset, {"delivery": report.delivery})  # it was faster than we
+    same = last_with(attempt, report.state)
+    if same is not None and same.details.get("model") == model and _nothing_new(attempt, report):
+        return same
+    return append_entry(
+        run, report.state, by=report.by, reason=report.reason, fingerprint=dataset,
+        details={"model": model} if model else {}, after=_AFTER[report.state],
+    )  # fmt: skip
+
+
+def note_triggered(run: Path, dataset: str, details: Mapping[str, Any]) -> None:
+    """Put down that the training was started, unless a report has been here first."""
+    with suppress(InputError):
+        append_entry(
+            run, "triggered", details=details, after={"approved"}, fingerprint=dataset
+        )  # fmt: skip
+
+
+def _dataset_of(run: Path, report: TrainingReport) -> str:
+    """The dataset that was trained on: that of the delivery's id, else the sealed one."""
+    if report.delivery is None:
+        return dataset_fingerprint(run)
+    dataset, _, _ = report.delivery.partition("-")
+    known = re.fullmatch(r"[0-9a-f]{16}-[0-9]{1,6}", report.delivery, re.ASCII)
+    if not known or delivery_of(run, dataset) != report.delivery:
+        raise InputError(
+            "report", f"delivery {report.delivery!r} is not one that the handoff of {run} is at",
+            "report with the id that the trigger gave, or ask for the handoff --again",
+        )  # fmt: skip
+    return dataset
+
+
+def _nothing_new(attempt: Sequence[Entry], report: TrainingReport) -> bool:
+    """Whether the journal stands at this state, or (once done) already beyond it."""
+    now = attempt[-1].state
+    return now == report.state or (
+        report.state != "failed" and now in {"done", "evaluated", "promoted", "held"}
+    )
+
+
+def _stage_model(run: Path) -> str:
+    """The models of the run's own stage 11, where the trainer was the journey itself."""
+    directory = run / "11-train"
+    if not (directory / "manifest.json").exists():
+        raise InputError("report", "done, but no model is named", "give --model DIR")
+    return str(directory.resolve())

@@ -1,0 +1,292 @@
+"""What the catalog's pages say of runs that are sealed by the real contract."""
+
+import json
+import re
+import shutil
+import time
+
+import pytest
+from catalog_server import MODEL, XSS, client, png, seal_run, stages_of
+from made_once import made_once
+
+from catalog.compare import change
+from catalog.lineage import draw_edges, lay_out, trace
+from catalog.markdown import render_markdown, split_head
+from catalog.models import MEASURES, draw
+from catalog.overview import group_versions
+from catalog.runs_index import RunsIndex
+from pipeline.manifest import MANIFEST
+
+
+@pytest.fixture(scope="module")
+def runs():
+    """Two versions of one dataset, another dataset, and one whose words are hostile."""
+
+    def make(place):
+        seal_run(place / "first")
+        seal_run(place / "first-v2", "plain", kept=120, parent="first")
+        seal_run(place / "other", "another", kept=80)
+        seal_run(place / "hostile", XSS)
+
+    return made_once("catalog-runs", make)
+
+
+@pytest.fixture
+def own(runs, tmp_path):
+    """The same runs, to be damaged."""
+    shutil.copytree(runs, tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def text_of(answer):
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", answer.text))
+
+
+def test_versions_of_a_dataset_stand_together(runs):
+    datasets = group_versions(RunsIndex(runs).all())
+    chains = {d.name: [run.name for run in d.versions] for d in datasets}
+    assert chains == {
+        "first": ["first-v2", "first"],
+        "other": ["other"],
+        "hostile": ["hostile"],
+    }
+    page = client(runs).get("/").text
+    assert page.count('<article class="sheet dataset">') == 3
+    assert "/compare?a=first&amp;b=first-v2" in page
+
+
+def test_a_search_looks_in_names_titles_licences_and_facts(runs):
+    browser = client(runs)
+
+    def found(words):
+        page = browser.get("/", params={"q": words}).text
+        return {name for name in ("first", "other", "hostile") if f'href="/runs/{name}"' in page}
+
+    assert found("another") == {"other"}
+    assert found("OTHER  mit") == {"other"}
+    assert found("budget_tokens") == {"first", "other", "hostile"}
+    assert found("nowhere-to-be-found") == set()
+    assert "Nothing here holds" in browser.get("/", params={"q": "nowhere"}).text
+
+
+def test_a_run_shows_its_journey_and_why_rows_were_dropped(runs):
+    page = text_of(client(runs).get("/runs/first"))
+    for told in ("01-ingest 105 100", "near copy 10", "below threshold 50", "undecodable failed 2"):
+        assert told in page
+    assert "say nothing of what a language model’s labels would be worth" in page
+
+
+def test_what_was_made_from_something_else_is_stale(own):
+    seal_run(own / "again", kept=90)
+    shutil.rmtree(own / "first" / "02-clean")
+    shutil.copytree(own / "again" / "02-clean", own / "first" / "02-clean")
+    run = RunsIndex(own).get("first")
+    assert run.stale == set(run.stages) - {"ingest"}
+    page = text_of(client(own).get("/runs/first"))
+    assert "Made from something that has been made anew since" in page
+
+
+def test_damaged_empty_and_unfinished_runs_are_shown_as_such(own):
+    (own / "first" / "02-clean" / MANIFEST).write_text("{}")
+    (own / "empty").mkdir()
+    (own / "empty" / "recipe.yaml").write_text("name: empty")
+    (own / "other" / "05-apply-filter.abc.partial").mkdir()
+    (own / "not-a-run").mkdir()
+    (own / ".prefect").mkdir()
+    browser = client(own)
+    page = browser.get("/").text
+    assert "is damaged" in page
+    assert "nothing sealed" in page
+    assert "unfinished" in page
+    assert "not-a-run" not in page
+    assert browser.get("/runs/not-a-run").status_code == 404
+    for name in ("first", "empty", "other"):
+        for rest in ("", "/card", "/lineage", "/models", "/handoff"):
+            assert browser.get(f"/runs/{name}{rest}").status_code == 200, name + rest
+
+
+def test_a_run_is_read_again_only_when_it_changed(own):
+    index = RunsIndex(own)
+    before = {run.name: run for run in index.all()}
+    assert all(run is before[run.name] for run in index.all())
+    (own / "first" / "recipe.yaml").write_text("name: first\ncard: {title: Changed}\n")
+    after = {run.name: run for run in index.all()}
+    assert after["first"] is not before["first"]
+    assert after["other"] is before["other"]
+
+
+def test_a_hundred_runs_open_at_once(runs, tmp_path):
+    for i in range(100):
+        (tmp_path / f"run-{i}").symlink_to(runs / ("first", "other")[i % 2])
+    browser = client(tmp_path)
+    browser.get("/")
+    seconds = []  # of the processor, for tests run beside each other
+    for _ in range(7):
+        begun = time.process_time()
+        assert browser.get("/").status_code == 200
+        seconds.append(time.process_time() - begun)
+    assert min(seconds) < 0.1
+
+
+def test_the_card_is_rendered_with_its_own_pictures(runs):
+    page = client(runs).get("/runs/first/card").text
+    assert '<img src="/runs/first/files/card/plots/good.png" alt="a plot"' in page
+    assert '<td class="n">12</td>' in page
+    assert '<th scope="col" class="n">right</th>' in page or 'scope="col"' in page
+    assert 'href="https://example.org/a" rel="noopener noreferrer nofollow"' in page
+    assert page.count("<img") == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>x</script>",
+        "<img src=x onerror=y>",
+        "[a](javascript:x)",
+        "[a](JaVaScRiPt:x)",
+        "[a](&#106;avascript:x)",
+        "[a](vbscript:x)",
+        "[a](data:text/html,x)",
+        "![a](data:image/svg+xml,x)",
+        "![a](https://evil.example/x.png)",
+        "[a]: javascript:x\n\n[a]",
+        "<https://a.example/><b onclick=x>",
+        "|<a onclick=x>|\n|--|\n|<style>*{}</style>|",
+        '![x" onerror="y](plots/good.png)',
+        "[a](//evil.example)",
+        "```<script>\nx</script>\n```",
+    ],
+)
+def test_markdown_can_do_nothing(text):
+    html = str(render_markdown(text, lambda name: "/p.png" if name == "plots/good.png" else None))
+    tags = re.findall(r"<(\w+)([^>]*)>", re.sub(r'"[^"]*"', '""', html))
+    assert {tag for tag, _ in tags} <= {
+        "p", "a", "img", "span", "div", "table", "thead", "tbody", "tr", "th", "td", "pre", "code",
+    }  # fmt: skip
+    assert not any(re.search(r"\bon\w+=|style=", attributes) for _, attributes in tags)
+    for address in re.findall(r'(?:href|src)="([^"]*)"', html):
+        assert address.startswith(("https://a.example", "/p.png"))
+
+
+def test_the_head_of_a_card_is_parted_from_its_body():
+    assert split_head("---\na: 1\n---\nbody") == ({"a": 1}, "body")
+    assert split_head("body") == ({}, "body")
+    assert split_head("---\n[\n---\nbody") == ({}, "body")
+    assert split_head("---\n- 1\n---\nbody") == ({}, "body")
+    assert split_head("---\nno end") == ({}, "---\nno end")
+
+
+def test_files_are_sent_as_what_they_are(runs):
+    browser = client(runs)
+    root = "/runs/first/files/card"
+    picture = browser.get(f"{root}/plots/good.png")
+    assert picture.headers["content-type"] == "image/png"
+    assert picture.content == png()
+    tag = {"if-none-match": picture.headers["etag"]}
+    assert browser.get(f"{root}/plots/good.png", headers=tag).status_code == 304
+    page = browser.get(f"{root}/page.html")
+    assert page.headers["content-type"] == "application/octet-stream"
+    assert page.headers["content-disposition"].startswith("attachment")
+    assert browser.get(f"{root}/plots/bad.svg").status_code == 404
+    assert browser.get("/runs/first/files/quantize/raw/model-F16.gguf").status_code == 404
+
+
+def test_the_lineage_leads_from_sources_to_quantized_models(runs):
+    index = RunsIndex(runs)
+    run = index.get("first-v2")
+    layers, edges = trace(run, [index.get("first")])
+    following = {}
+    for start, end in edges:
+        following.setdefault(start, set()).add(end)
+    reached, todo = set(), ["source docs"]
+    while todo:
+        node = todo.pop()
+        reached.add(node)
+        todo += following.get(node, set()) - reached
+    assert {"ingest", "arm raw", "model raw", "file raw/model-Q4_0.gguf", "evaluate"} <= reached
+    assert "ingest" in following["parent first"]
+    boxes, height = lay_out(layers)
+    assert all(box.y + box.height <= height for box in boxes.values())
+    drawn = draw_edges(boxes, edges, layers)
+    assert len(drawn) == len(edges)
+    page = client(runs).get("/runs/first-v2/lineage").text
+    assert '<a href="/runs/first/lineage">' in page
+    assert '<a href="/runs/first-v2/contamination">' in page
+    for name, sealed in run.stages.items():
+        row = page.partition(f'<th scope="row">{name}</th>')[2].partition("</tr>")[0]
+        assert all(need in row for need in sealed.manifest.needs)
+
+
+def test_many_models_are_framed_and_drawn_once(runs):
+    run = RunsIndex(runs).get("first")
+    layers, edges = trace(run, [])
+    many = [[layers[0][0]] * 1, [layers[-2][0]]]
+    assert len(lay_out(many)[0]) == 2
+    node = layers[-2][0]
+    twelve = [type(node)(f"file {i}", str(i), "", "made") for i in range(12)]
+    boxes, _ = lay_out([layers[1], twelve, layers[-1]])
+    frames = [name for name, box in boxes.items() if box.node.kind == "frame"]
+    assert frames == ["file 0 frame"]
+    stage = layers[1][0].name
+    assert len(draw_edges(boxes, [(stage, n.name) for n in twelve], [layers[1], twelve])) == 1
+    assert edges
+
+
+def test_two_versions_are_compared(runs):
+    browser = client(runs)
+    page = browser.get("/compare", params={"a": "first", "b": "first-v2"})
+    told = text_of(page)
+    assert "clean: kept 90 110 +20 (+22.2 %)" in told
+    assert "apply-filter: below threshold (dropped) 50 70 +20 (+40.0 %)" in told
+    assert "plain: MIT 100 120" in told
+    assert "parent version none first differs" in told
+    assert "train: kept 2 2" in told
+    only = text_of(browser.get("/compare?a=first&b=first-v2&only=differences"))
+    assert "train: kept" not in only
+    assert "clean: kept 90 110" in only
+    assert browser.get("/compare?a=first&b=nowhere").status_code == 404
+    assert "Choose two" in browser.get("/compare").text
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (1, 1, ""),
+        (1, 2, "+1 (+100.0 %)"),
+        (4.0, 3.0, "−1.000 (−25.0 %)"),  # a real minus
+        (0, 5, "+5"),
+        (None, 5, "differs"),
+        ("a", "b", "differs"),
+        (True, False, "differs"),
+    ],
+)
+def test_a_change_is_told(before, after, told):
+    assert change(before, after) == told
+
+
+def test_models_are_drawn_by_quantization(runs):
+    page = text_of(client(runs).get("/runs/first/models"))
+    assert "The gate of the evaluation says hold" in page
+    assert "Speed of decoding tokens a second, more is better" in page
+    models = [{**MODEL, "arm": "raw", "type": t, "file_mib": v} for t, v in (("F16", 4), ("Q4", 1))]
+    measure = next(m for m in MEASURES if m.key == "file_mib")
+    chart = draw(measure, models)
+    assert [(kind, bars[0]["share"]) for kind, bars in chart["rows"]] == [
+        ("F16", 1.0),
+        ("Q4", 0.25),
+    ]
+    assert draw(measure, [{"arm": "raw", "type": "F16"}]) is None
+
+
+def test_health_and_metrics_answer(runs, tmp_path):
+    assert client(runs).get("/healthz").json() == {"status": "ok"}
+    assert client(tmp_path / "gone").get("/healthz").status_code == 503
+    told = client(runs).get("/metrics").text
+    assert 'primer_catalog_seconds_count{page="healthz",status="503"}' in told
+    assert "primer_documents" in told
+
+
+def test_the_journey_of_the_test_is_whole():
+    numbers = [stage[0] for stage in stages_of("x", 100)]
+    assert numbers == sorted(numbers)
+    assert json.loads(stages_of("x", 100)[7][5]["handoff.json"])["arms"]

@@ -1,0 +1,121 @@
+"""The handoff's page against a real Prefect server, worker and flow: asked for, decided, told."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+from catalog_server import TOKEN, client, form_token, sign_in
+from prefect_server import ask, client_environment, prefect_server
+from small_run import copy_run, small_recipe, small_run
+
+from flows.report_back import accept_report
+from flows.run import write_recipe
+from pipeline.handoff_journal import read_journal, state_of
+from pipeline.signed_delivery import REPORT, sign_delivery
+from pipeline.training_report import delivery_of
+
+pytestmark = pytest.mark.slow
+OURS = {"origin": "http://localhost"}
+PAGE = "/runs/small/handoff"
+KEY = "the-key-of-a-trainer"
+
+
+@contextmanager
+def worked_on(recipe, environment, log):
+    """`primer serve`: the deployments are registered and worked on by a process of their own."""
+    start = "from flows.main import primer; primer()"
+    command = [sys.executable, "-c", start, "serve", str(recipe), "--no-schedules"]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, env={**os.environ, **environment}, stdout=output, stderr=output
+        )
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(timeout=60)
+
+
+def wait_for(what, log, seconds=240):
+    """Until `what()` is true; with the worker's log where it never is."""
+    until = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < until, log.read_text()[-3_000:]
+        time.sleep(0.3)
+
+
+def press(browser, button, **fields):
+    """Send the first form of the page, as a person would."""
+    form = {"csrf": form_token(browser, PAGE), **fields}
+    return browser.post(f"{PAGE}/{button}", data=form, headers=OURS)
+
+
+def hidden(browser, name):
+    """A hidden field of the page."""
+    return browser.get(PAGE).text.partition(f'name="{name}" value="')[2].partition('"')[0]
+
+
+def test_a_person_hands_over_from_the_page(tmp_path, monkeypatch):
+    runs, log = tmp_path / "runs", tmp_path / "worker.log"
+    runs.mkdir()
+    run = copy_run(runs)
+    write_recipe(small_recipe(small_run()["ingest"].path.parents[1] / "benchmark.jsonl"), run)
+    monkeypatch.setenv("PRIMER_RUNS", str(runs))
+    monkeypatch.setenv("PRIMER_REPORT_KEY", KEY)
+    with prefect_server(tmp_path / "prefect") as api:
+        browser = client(runs, token=TOKEN, prefect_api_url=api, accept_report=accept_report)
+        sign_in(browser)
+        refused = press(browser, "start", by="Ada")
+        assert refused.status_code == 503
+        assert "knows no deployment" in refused.text
+        assert read_journal(run) == []
+        environment = client_environment(tmp_path / "prefect", api)
+        with worked_on(run / "recipe.yaml", environment, log):
+            wait_for(lambda: "serving handoff/small" in log.read_text(), log)
+            assert press(browser, "start", by="").status_code == 400
+            assert press(browser, "start", by="Ada").status_code == 303
+            assert press(browser, "start", by="Bo").status_code == 409
+            wait_for(lambda: state_of(run).state == "waiting", log)
+            assert len(ask(api, "flow_runs/filter")) == 1
+            wait_for(lambda: ask(api, "flow_runs/filter")[0]["state_name"] == "Suspended", log)
+            page = browser.get(PAGE).text
+            assert "What is shown for approval" in page
+            assert "by Ada" in page
+            assert press(browser, "go-on").headers["location"].endswith("?just=at-work")
+            decide(browser, run, log)
+            assert len(ask(api, "flow_runs/filter")) == 1  # the flow that waited went on itself
+            report(browser, run)
+    gone = press(browser, "go-on")
+    assert gone.status_code == 503
+    assert "does not answer" in gone.text
+
+
+def decide(browser, run, log):
+    """Approve with a name and a reason; of two decisions one counts."""
+    why = "<b>looks right</b>"
+    given = {"attempt": hidden(browser, "attempt"), "decision": "approve", "by": "Cy"}
+    assert press(browser, "decide", **given, reason=" ").status_code == 400
+    other = given | {"attempt": "x", "reason": why}
+    assert press(browser, "decide", **other).status_code == 409
+    assert press(browser, "decide", **given, reason=why).status_code == 303
+    assert press(browser, "decide", **given, reason="again").status_code == 409
+    wait_for(lambda: state_of(run).state == "triggered", log)
+    assert "&lt;b&gt;looks right&lt;/b&gt;" in browser.get(PAGE).text
+    approved = [e for e in read_journal(run) if e.state == "approved"]
+    assert [(e.by, e.reason) for e in approved] == [("Cy", why)]
+
+
+def report(browser, run):
+    """What the trainer signs is taken once."""
+    body = b'{"state": "running", "by": "gpu-7"}'
+    signed = sign_delivery(REPORT, delivery_of(run), body, KEY)
+    forged = {**signed, "X-Primer-Signature": "v1=" + "0" * 64}
+    address = "/runs/small/report"
+    assert browser.post(address, content=body, headers=forged).status_code == 401
+    assert browser.post(address, content=body, headers=signed).json()["state"] == "running"
+    assert browser.post(address, content=body, headers=signed).status_code == 401  # replayed
+    assert "The trainer is at work" in browser.get(PAGE).text
