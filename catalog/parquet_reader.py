@@ -76,6 +76,12 @@ def open_reader(stage: str, files: Sequence[str], limit_s: float = LIMIT_S) -> I
             raise HTTPException(503, "This took too long: narrow it down with filters.") from error
         except duckdb.OutOfMemoryException as error:
             raise HTTPException(503, "This needs too much memory: narrow it down.") from error
+        except duckdb.BinderException as error:
+            log.error("the files of %s lack what was asked for: %s", stage, error)
+            raise StageError(
+                stage, "the sealed files lack a column that this page reads",
+                "they may be of another version of Primer: run the recipe again",
+            ) from error  # fmt: skip
         except duckdb.Error as error:
             log.warning("a sealed file of %s cannot be read: %s", stage, error)
             raise StageError(

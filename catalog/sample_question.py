@@ -41,8 +41,8 @@ _DROPPED = (
     "JOIN (SELECT doc_id, reason FROM read_parquet($dropped)) USING (doc_id)"
 )
 _NO_DOCUMENT = (
-    "SELECT 0 AS shelf, '' AS doc_id, 0 AS file_index, 0 AS file_row_number, NULL AS score "
-    "WHERE false"
+    "SELECT 0 AS shelf, '' AS doc_id, '' AS text, 0 AS file_index, 0 AS file_row_number, "
+    "NULL AS score WHERE false"
 )
 _LEAKS = "d.doc_id IN (SELECT doc_id FROM read_parquet($hits))"
 _HELD_OUT = 'd."group" IN (SELECT unnest($held_out))'

@@ -47,7 +47,7 @@ def open_settings(
         )
     if not no_token and token is not None and len(token) < MIN_TOKEN_CHARS:
         raise InputError(
-            "catalog", f"{TOKEN} has {len(token)} characters", f"use {MIN_TOKEN_CHARS}"
+            "catalog", f"{TOKEN} has {len(token)} characters", f"use at least {MIN_TOKEN_CHARS}"
         )
     if no_token and token_to_read:
         raise InputError("catalog", "--token-to-read with --no-token", "leave one of them out")

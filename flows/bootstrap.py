@@ -17,6 +17,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pipeline.environment import silence_s
+from pipeline.errors import InputError, StageError
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -27,9 +28,10 @@ TAG = "primer"
 HEARTBEAT_S = 30  # Prefect's least
 SILENCE_S = 90  # two lost heartbeats are forgiven, and the death of a run costs no more than this
 START_S = 300  # from Pending to Running: imports on a busy machine
-# A worker reports a dead process twice, some seconds apart, and the second report would crash a run
-# that is planned again by then: measured, it ran twice at once. So the automation waits.
-CALM_S = 15
+# A worker reports a dead process twice, 4 s apart, or 20 s where the machine is busy; the second
+# report crashes what was planned again by then. So the automation waits. (Two processes of one run
+# do no harm: the second waits for the directory.)
+CALM_S = 30
 RESUMES = 5  # by the automation; `primer resume` goes on beyond these
 NO_HEARTBEAT, NO_START = "no heartbeat", "no process"  # how the states' messages begin
 RESUMED = "AwaitingRetry"  # as Prefect calls a run that is planned again
@@ -58,19 +60,38 @@ def bootstrap(client: SyncPrefectClient | None = None) -> list[str]:
     if client is not None:
         return [*_work_pool(client), *_automations(client)]
     from prefect.client.orchestration import get_client
+    from prefect.settings import get_current_settings
 
+    from flows.server import is_up  # which takes its server's environment from here
+
+    url = get_current_settings().api.url
+    if url is None:
+        raise InputError("bootstrap", "no Prefect server is named", "set PREFECT_API_URL")
+    if not is_up(url):
+        raise StageError("bootstrap", f"the Prefect server at {url} is away", "start it")
     with get_client(sync_client=True) as opened:
         return bootstrap(opened)
 
 
 def _work_pool(client: SyncPrefectClient) -> list[str]:
-    from prefect.client.schemas.actions import WorkPoolCreate
-    from prefect.exceptions import ObjectAlreadyExists
+    """The pool; one that a worker made, because it was started first, gets what flows need."""
+    from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+    from prefect.exceptions import ObjectNotFound
     from prefect.workers.process import ProcessWorker
 
-    template = ProcessWorker.get_default_base_job_template()
-    template["variables"]["properties"]["env"]["default"] = CLIENT_ENVIRONMENT
     try:
+        template = client.read_work_pool(WORK_POOL).base_job_template
+        exists = True
+    except ObjectNotFound:
+        template, exists = ProcessWorker.get_default_base_job_template(), False
+    environment = template["variables"]["properties"]["env"]
+    found = environment.get("default") or {}
+    if exists and CLIENT_ENVIRONMENT.keys() <= found.keys():
+        return []
+    environment["default"] = CLIENT_ENVIRONMENT | found
+    if exists:
+        client.update_work_pool(WORK_POOL, WorkPoolUpdate(base_job_template=template))
+    else:
         client.create_work_pool(
             WorkPoolCreate(
                 name=WORK_POOL,
@@ -79,8 +100,6 @@ def _work_pool(client: SyncPrefectClient) -> list[str]:
                 base_job_template=template,
             )
         )
-    except ObjectAlreadyExists:
-        return []
     return [f"work pool {WORK_POOL}"]
 
 
@@ -90,7 +109,7 @@ def _automations(client: SyncPrefectClient) -> list[str]:
         found = client.read_automations_by_name(wanted.name)
         if not found:
             client.create_automation(wanted)
-        elif found[0].description != wanted.description:  # of another version of Primer
+        elif _meaning(found[0]) != _meaning(wanted):  # of another version, or another silence
             wanted.enabled = found[0].enabled
             client.update_automation(found[0].id, wanted)
         else:
@@ -99,10 +118,15 @@ def _automations(client: SyncPrefectClient) -> list[str]:
     return made
 
 
+def _meaning(one: AutomationCore) -> dict[str, Any]:
+    return one.model_dump(include={"description", "trigger", "actions"})
+
+
 def _no_heartbeat() -> AutomationCore:
     within_s = silence_s(SILENCE_S)
+    # also after Running: the first heartbeat of a run that dies at once may be lost
     trigger = _proactive(
-        after=["prefect.flow-run.heartbeat"],
+        after=["prefect.flow-run.heartbeat", *_states(["Running"])],
         expect=["prefect.flow-run.heartbeat", *_states([*_ENDED, "Scheduled", RESUMED])],
         within_s=within_s,
     )

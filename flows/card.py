@@ -9,6 +9,17 @@ import click
 from pipeline.errors import InputError
 
 
+def work_on_card(run: Path, is_check: bool, place: Path | None) -> bool:
+    """Check, publish, or print where neither is asked for; False where the check found a fault."""
+    if is_check and not check(run):
+        return False
+    if place is not None:
+        publish(run, place)
+    elif not is_check:
+        show_card(run)
+    return True
+
+
 def show_card(run: Path) -> None:
     """Print README.md of a run's sealed card."""
     from pipeline.verify import sealed_stages

@@ -33,6 +33,7 @@ from pipeline.handoff_journal import (
 from pipeline.offer import make_offer, may_request, request_handoff
 from pipeline.training_report import TrainingReport, delivery_of
 
+_POLL_S = 2.0
 _NEXT = {
     "requested": "a flow verifies it, or: the same command again",
     "waiting": "primer handoff {run} --approve --by NAME --reason TEXT (or --reject)",
@@ -71,7 +72,7 @@ def hand_over(
     else:
         _go_on(recipe, directory, here)
     if wait:
-        _wait(directory)
+        _wait(directory, here)
     _print_state(directory)
 
 
@@ -137,30 +138,36 @@ def _decide(
 
 def _go_on(recipe: Recipe, run: Path, here: bool) -> None:
     """What was begun goes on; a training that does not report is asked after."""
-    from flows.trigger import ask_after
-
-    entry = state_of(run)
-    assert entry is not None
-    if entry.state in {"triggered", "running"}:
-        started = last_with(attempt_of(read_journal(run)), "triggered")
-        found = ask_after(started) if started is not None else None
-        if found is not None and found.state != entry.state:
-            report_back(run, found, here)
-            return
-    if entry.state not in ENDED:
+    if not _ask_after_training(run, here) and _state(run).state not in ENDED:
         go_on(recipe, run, here=here)
 
 
-def _wait(run: Path, poll_s: float = 1.0) -> None:
+def _ask_after_training(run: Path, here: bool) -> bool:
+    """Whether the training has something new to say, which is in the journal then."""
+    from flows.trigger import ask_after
+
+    entry = _state(run)
+    if entry.state not in {"triggered", "running"}:
+        return False
+    started = last_with(attempt_of(read_journal(run)), "triggered")
+    found = ask_after(started) if started is not None else None
+    if found is None or found.state == entry.state:
+        return False
+    report_back(run, found, here)
+    return True
+
+
+def _wait(run: Path, here: bool) -> None:
     """Until the handoff has ended; StoppedError where it was rejected, StageError if it failed."""
     while (entry := _state(run)).state not in ENDED:
-        time.sleep(poll_s)
-    if entry.state == "rejected":
+        time.sleep(_POLL_S)
+        _ask_after_training(run, here)
+    if entry.state in {"rejected", "failed"}:
         _print_state(run)
+    if entry.state == "rejected":
         raise StoppedError("handoff", f"rejected by {entry.by}: {entry.reason}", "see its journal")
     if entry.state == "failed":
-        _print_state(run)
-        raise StageError("handoff", f"the training failed: {entry.reason}", "see its journal")
+        raise StageError("handoff", f"it failed: {entry.reason}", "see its journal")
 
 
 def _state(run: Path) -> Entry:

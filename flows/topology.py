@@ -28,12 +28,12 @@ from typing import Any
 
 import click
 
-from flows.topology_plan import ROOT, Plan, Process, read_variables
+from flows.topology_plan import COMPOSE, ROOT, Plan, Process, read_variables
 from flows.topology_processes import MARK, end_all, is_alive, mark_of, marked
 from flows.topology_supervisor import Supervisor
 from pipeline.errors import StageError
 
-_TRIES = 8  # of a start: about half a minute
+_TRIES = 6  # of a start: what does not stay up for six is wrong, not early
 
 
 @dataclass
@@ -42,20 +42,23 @@ class Topology:
 
     folder: Path
     scale: Mapping[str, int] = field(default_factory=lambda: {"worker": 2})
+    compose: Path = COMPOSE
+    _child: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.folder = self.folder.absolute()
 
     def up(self, patience_s: float = 300.0) -> None:
         """Start what does not run, and wait until everything is healthy."""
-        if not self._supervisor():
+        if not self.supervisor():
+            self._reap()
             end_all(self.folder)  # what a supervisor that was killed has left
             self._start_supervisor()
         over = time.monotonic() + patience_s
+        before = self._restarts()
         while late := self._not_ready():
-            seen = self.seen()
-            hopeless = any(seen[name]["restarts"] >= _TRIES for name in late if name in seen)
-            if hopeless or time.monotonic() > over or not self.running():
+            tries = max(n - before.get(name, 0) for name, n in self._restarts().items())
+            if tries >= _TRIES or time.monotonic() > over or not self.supervisor():
                 self.down()
                 raise StageError(
                     "topology", f"{', '.join(late)} did not become ready", f"see {self.folder}/logs"
@@ -64,11 +67,12 @@ class Topology:
 
     def down(self) -> None:
         """Stop everything, in the order opposite to the start; what is in volumes stays."""
-        pid = self._supervisor()
+        pid = self.supervisor()
         if pid:
             os.kill(pid, signal.SIGTERM)
             while is_alive(pid):
                 time.sleep(0.1)
+        self._reap()
         end_all(self.folder, patience_s=10.0)
 
     def processes(self) -> dict[str, int]:
@@ -96,7 +100,8 @@ class Topology:
     def plan(self) -> Plan:
         """What is to run here; the secrets are made at the first call."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        return Plan(self.folder, self._network(), self.scale, read_variables(self.folder))
+        variables = read_variables(self.folder)
+        return Plan(self.folder, self._network(), self.scale, variables, self.compose)
 
     def _network(self) -> str:
         """127.a.b, of the folder's own: two topologies do not meet, and one keeps its addresses."""
@@ -110,11 +115,8 @@ class Topology:
             return {}
         return found
 
-    def running(self) -> bool:
-        """Whether somebody looks after it."""
-        return self._supervisor() is not None
-
-    def _supervisor(self) -> int | None:
+    def supervisor(self) -> int | None:
+        """The pid of whoever looks after the processes; None where nobody does."""
         pid = self._state().get("supervisor")
         return pid if pid in marked(self.folder, "supervisor") else None
 
@@ -126,15 +128,23 @@ class Topology:
             word for item in plan.scale.items() for word in ("--scale", "{}={}".format(*item))
         ]
         with (self.folder / "logs" / "supervisor.log").open("ab") as written:
-            subprocess.Popen(
+            self._child = subprocess.Popen(
                 [sys.executable, "-m", "flows.topology", "supervise", "--dir", str(self.folder),
-                 *scaled],
+                 "--compose", str(self.compose), *scaled],
                 cwd=ROOT, stdin=subprocess.DEVNULL, stdout=written, stderr=written,
                 env=os.environ | {MARK: mark_of(self.folder, "supervisor")}, start_new_session=True,
             )  # fmt: skip
         over = time.monotonic() + 30.0
         while not self._state() and time.monotonic() < over:
             time.sleep(0.1)
+
+    def _reap(self) -> None:
+        if self._child:
+            self._child.wait()
+            self._child = None
+
+    def _restarts(self) -> dict[str, int]:
+        return {name: seen["restarts"] for name, seen in self.seen().items()} or {"": 0}
 
     def _not_ready(self) -> list[str]:
         return [name for name, seen in self.seen().items() if not _is_ready(seen)] or (
@@ -144,8 +154,8 @@ class Topology:
 
 def _is_ready(seen: Mapping[str, Any]) -> bool:
     """As `docker compose up --wait` asks: healthy, or completed."""
-    if seen["state"] == "exited":
-        return bool(seen["exit_code"] == 0)
+    if not seen["lasting"]:
+        return bool(seen["state"] == "exited" and seen["exit_code"] == 0)
     return bool(seen["state"] == "running" and seen["health"] in ("healthy", ""))
 
 
@@ -188,9 +198,10 @@ def status(folder: Path) -> None:
 @topology.command(hidden=True)
 @DIRECTORY
 @SCALE
-def supervise(folder: Path, scale: tuple[str, ...]) -> None:
+@click.option("--compose", type=click.Path(path_type=Path), default=COMPOSE)
+def supervise(folder: Path, scale: tuple[str, ...], compose: Path) -> None:
     """Keep the processes alive, in the foreground."""
-    asyncio.run(Supervisor(Topology(folder, _scale(scale)).plan()).run())
+    asyncio.run(Supervisor(Topology(folder, _scale(scale), compose).plan()).run())
 
 
 def _scale(words: tuple[str, ...]) -> dict[str, int]:
@@ -201,7 +212,7 @@ def _scale(words: tuple[str, ...]) -> dict[str, int]:
 def table(shown: Topology) -> str:
     """One line for each process: state, health, restarts, pid, address."""
     lines = [f"{'NAME':<14}{'STATUS':<24}{'RESTARTS':<10}{'PID':<9}ADDRESS"]
-    alive = shown.running()
+    alive = shown.supervisor()
     for name, seen in shown.seen().items():
         state = seen["state"] if alive or seen["state"] != "running" else "lost"
         detail = seen["health"] if state == "running" else seen["exit_code"]

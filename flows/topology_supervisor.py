@@ -34,6 +34,7 @@ class Seen:
 
     service: str
     address: str
+    lasting: bool  # or done when it has ended well
     state: str = "created"
     health: str = ""
     pid: int | None = None
@@ -47,7 +48,7 @@ class Supervisor:
     def __init__(self, plan: Plan) -> None:
         self._folder = plan.folder
         self._processes = plan.processes()
-        self._seen = {p.name: Seen(p.service, p.address) for p in self._processes}
+        self._seen = {p.name: Seen(p.service, p.address, _is_lasting(p)) for p in self._processes}
         self._children: dict[str, asyncio.subprocess.Process] = {}
 
     async def run(self) -> None:
@@ -80,7 +81,7 @@ class Supervisor:
             checking.cancel()
             await asyncio.to_thread(end_all, self._folder, process.name)
             self._say(process, state="exited", health="", pid=None, exit_code=code)
-            if process.restart == "no" or (process.restart == "on-failure" and not code):
+            if process.restart == "no" or (not code and not _is_lasting(process)):
                 return
             if time.monotonic() - began > _FORGIVEN_AFTER_S:
                 pause_s = _SHORTEST_PAUSE_S
@@ -176,6 +177,10 @@ class Supervisor:
         partial = self._folder / "state.json.partial"
         partial.write_text(json.dumps(state, indent=1))
         partial.rename(self._folder / "state.json")
+
+
+def _is_lasting(process: Process) -> bool:
+    return process.restart not in ("no", "on-failure")
 
 
 def _failed(task: asyncio.Task[None]) -> bool:

@@ -41,13 +41,16 @@ def start_command(
     return {"arguments": arguments, "log": str(log), "order": str(order), "pid": pid}
 
 
-def is_watched(order: Path) -> bool:
-    """Whether a process still carries out the order."""
+def was_lost(order: Path) -> bool:
+    """Whether the command was started and nobody watches it; one that never was is started now."""
     try:
         with FileLock(order.with_suffix(".lock"), timeout=0):
-            return False
+            started = order.with_suffix(".started").exists()
     except Timeout:
-        return True
+        return False
+    if not started:
+        start_apart("flows.training_command", order, order.with_suffix(".log"))
+    return started
 
 
 def carry_out(order: Path) -> None:

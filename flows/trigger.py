@@ -144,9 +144,9 @@ def ask_after(started: Entry) -> TrainingReport | None:
         why = f"its flow run is {state.name}" if state else None
         return TrainingReport(state=found, by=details["deployment"], reason=why, delivery=delivery)
     if "order" in details:
-        from flows.training_command import is_watched
+        from flows.training_command import was_lost
 
-        if not is_watched(Path(details["order"])):
+        if was_lost(Path(details["order"])):
             why = "its end was not seen: who watched it was killed"
             return TrainingReport(state="failed", by="command", reason=why, delivery=delivery)
     return None

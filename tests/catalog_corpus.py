@@ -57,7 +57,7 @@ class Planted:
         document("long", "word " * 9_000 + "needle"),
     ])  # fmt: skip
     dropped: list = field(default_factory=lambda: [
-        (document("short", "hi"), "too_few_words", "1"),
+        (document("short", "Call +1 415 555 2671"), "too_few_words", "1"),
         (document("short2", "ho"), "too_few_words", "1"),
         (document("twin", "Text 1, a calm lesson!", source="books"), "near_copy", "0.9"),
         (document("secret", "token = ghp_abcdefghijklmnopqrstuvwxyz0123456789"), "secret", "x"),

@@ -42,8 +42,9 @@ SMALL = [word for change in CHANGES for word in ("--set", change)]
 FLOWS = ("curate", "train", "evaluate")
 VICTIMS = ("flow", "worker", "server", "database", "machine")
 SILENCE_S = 45
-FOR_THE_AUTOMATION_S = 150  # then a person looks
-FOR_A_RUN_S = 600
+LATEST_S = 15.0  # after a run has come further
+FOR_THE_AUTOMATION_S = 180  # then a person looks
+FOR_A_RUN_S = 900
 
 
 @dataclass
@@ -74,6 +75,7 @@ class Loop:
         victims = list(VICTIMS) * (kills // len(VICTIMS) + 1)
         self.draw.shuffle(victims)
         self.victims, self.print_row, self.wrong = victims[:kills], print_row, []
+        self.killed_at = -1  # stages that were sealed at the last kill
 
     def run(self):
         """All kills; what differed from the undisturbed run."""
@@ -85,6 +87,7 @@ class Loop:
         while self.victims:
             run = self.machine.runs / "smoke"
             shutil.rmtree(run, ignore_errors=True)
+            self.killed_at = -1
             for flow in FLOWS:
                 self.carry(flow)
             self.wrong += compare(undisturbed / "smoke", run)
@@ -94,14 +97,16 @@ class Loop:
     def carry(self, flow):
         """One flow run from its start to Completed, killed on the way as often as it happens."""
         run = start(self.machine.api, f"{flow}/smoke")
-        over = time.monotonic() + FOR_A_RUN_S
-        due = self._next_kill()
+        over, due = time.monotonic() + FOR_A_RUN_S, None
         while (state := self.state(run))[0] != "COMPLETED":
             if state[0] in {"FAILED", "CANCELLED"} or time.monotonic() > over:
                 raise SystemExit(f"{flow} ended as {state}; see {self.machine.home}/worker.log")
-            if self.victims and state[0] == "RUNNING" and time.monotonic() > due:
+            if due is None and sealed_in(self.machine) > self.killed_at:
+                due = time.monotonic() + self.draw.uniform(0, LATEST_S)
+            if self.victims and state[0] == "RUNNING" and due and time.monotonic() > due:
+                self.killed_at = sealed_in(self.machine)
                 self.kill(run, flow)
-                over, due = time.monotonic() + FOR_A_RUN_S, self._next_kill()
+                over, due = time.monotonic() + FOR_A_RUN_S, None
             time.sleep(0.3)
 
     def kill(self, run, flow):
@@ -147,9 +152,6 @@ class Loop:
             except (OSError, urllib.error.URLError):
                 time.sleep(0.3)
 
-    def _next_kill(self):
-        return time.monotonic() + self.draw.uniform(1, 25)
-
 
 def start(api, deployment):
     """A run of a deployment, as the web interface starts it; its id."""
@@ -163,6 +165,11 @@ def stage_of(machine):
     partial = sorted(path.name.split(".")[0] for path in run.glob("[0-9]*.partial"))
     sealed = sorted(path.parent.name for path in run.glob("[0-9]*/manifest.json"))
     return partial[-1] if partial else f"after {sealed[-1]}" if sealed else "before 01"
+
+
+def sealed_in(machine):
+    """How many stages are sealed. A run is killed again only when it has come further."""
+    return len(list((machine.runs / "smoke").glob("[0-9]*/manifest.json")))
 
 
 def compare(undisturbed, run):

@@ -78,7 +78,8 @@ def test_a_terminated_run_sends_no_more_and_pays_for_nothing_twice(server, tmp_p
     assert server.requests == len(texts)
 
 
-@pytest.mark.long
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_cancelling_on_the_page_stops_the_calls_and_the_run_can_be_resumed(server, machine):
     server.seconds = 0.5
     recipe = machine.home / "cancelled.yaml"

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from small_run import copy_run, small_run
 
-from flows.card import check
+from flows.card import check, work_on_card
 from pipeline.card_check import SCHEMA, check_card, read_described
 from pipeline.errors import InputError
 from pipeline.manifest import read_manifest, write_manifest
@@ -31,6 +31,17 @@ def sealed():
 def test_a_sealed_card_holds(sealed, capsys):
     assert check(sealed)
     assert "says what the manifests say" in capsys.readouterr().out
+
+
+def test_the_command_prints_checks_and_publishes(sealed, tmp_path, capsys):
+    assert work_on_card(sealed, is_check=False, place=None)
+    assert capsys.readouterr().out == (sealed / "09-card" / "README.md").read_text() + "\n"
+    assert work_on_card(sealed, is_check=True, place=tmp_path / "out")
+    assert capsys.readouterr().out.splitlines()[1].startswith(f"{tmp_path / 'out'}: ")
+    bad = copy_run(tmp_path)
+    edit(bad / "09-card" / "README.md", "## Limits", "## No limits")
+    assert not work_on_card(bad, is_check=True, place=tmp_path / "bad")
+    assert not (tmp_path / "bad").exists()
 
 
 def test_the_schema_is_one_and_takes_no_field_less(sealed):

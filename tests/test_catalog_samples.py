@@ -59,7 +59,10 @@ def all_ids(browser, query):
     return found
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(
+    "order",
+    ["score_down", *(pytest.param(o, marks=pytest.mark.long) for o in ORDERS if o != "score_down")],
+)
 def test_turning_the_pages_meets_every_document_once(browser, order):
     planted = Planted()
     everything = {row["doc_id"] for row in planted.passed} | {"written"}
@@ -128,17 +131,25 @@ def test_unknown_licences_are_found_as_unknown(browser):
     assert "low0" not in found
 
 
-@pytest.mark.parametrize("name", [*Filters().__dataclass_fields__, "after"])
-@pytest.mark.parametrize("value", [INJECTION, "1e999", "\x00", "🙂" * 300, "%", "$passed", "0' --"])
-def test_no_filter_is_a_way_into_the_query(browser, corpus, name, value):
-    before = count(corpus, Filters())
-    answer = browser.get(ROOT, params={name: value})
-    assert answer.status_code in {200, 400}
-    assert (
-        "DROP TABLE documents" not in answer.text or INJECTION.replace("'", "&#39;") in answer.text
-    )
-    assert count(corpus, Filters()) == before
-    assert ids_on(browser, "decision=held_out") == ["held"]
+def test_no_filter_is_a_way_into_the_query(browser):
+    words = {"source", "kind", "language", "licence", "reason", "arm", "address", "text"}
+    for name in [*Filters().__dataclass_fields__, "after"]:
+        answer = browser.get(ROOT, params={name: INJECTION})
+        assert answer.status_code == (200 if name in words else 400), name
+        assert INJECTION not in answer.text  # escaped, where it is said again
+        if name in words - {"source"}:  # where a source has this very name
+            assert ARTICLES.findall(answer.text) == []
+    for odd in ("\x00", "🙂" * 300, "%", "$passed", "\ud83d"):
+        assert (
+            browser.get(ROOT, params={"address": odd.encode("utf-8", "replace")}).status_code == 200
+        )
+
+
+@pytest.mark.parametrize(
+    "query", ["least=1e999", "least=nan", "after=1~", "after=inf~a", "most=-1"]
+)
+def test_what_no_page_has_made_is_refused(browser, query):
+    assert browser.get(f"{ROOT}?{query}").status_code == 400
 
 
 class Markup(HTMLParser):
@@ -160,6 +171,16 @@ PLANTED_PAGES = (
     "/runs/planted/rejected/synthesize", "/runs/planted/contamination", "/runs/planted/review",
     "/runs/planted/waterfall", f"/runs/planted/contamination?benchmark={quote(XSS)}",
 )  # fmt: skip
+
+
+@pytest.mark.long  # the detectors of personal data take seconds to load
+def test_what_cleaning_dropped_is_redacted_where_it_is_read(browser):
+    twin = browser.get(f"{ROOT}/twin").text
+    assert "near copy" in twin
+    assert 'href="/runs/planted/samples/kept01"' in twin
+    assert "Text 1, a calm lesson!" in twin
+    assert "415" not in browser.get(f"{ROOT}/short").text
+    assert "PHONE" in browser.get(f"{ROOT}/short").text
 
 
 @pytest.mark.parametrize("address", PLANTED_PAGES)
@@ -197,9 +218,6 @@ def test_a_document_tells_its_journey(browser):
     assert 'href="/runs/planted/samples/written"' in page  # what was written of it
     assert "kept+synthetic, raw" in page
     assert 'href="/runs/planted/samples/kept00"' in browser.get(f"{ROOT}/written").text
-    twin = browser.get(f"{ROOT}/twin").text
-    assert "near copy" in twin
-    assert 'href="/runs/planted/samples/kept01"' in twin
     assert 'href="/runs/planted/samples/twin"' in browser.get(f"{ROOT}/kept01").text
     assert "for validation" in browser.get(f"{ROOT}/held").text
     assert browser.get(f"{ROOT}/nobody").status_code == 404
@@ -250,27 +268,28 @@ def test_scores_in_another_order_are_joined_on_the_id(tmp_path):
         assert found[0] == found[1] != []
 
 
-@pytest.mark.parametrize("stage", ["02-clean", "01-ingest"])
-@pytest.mark.parametrize("what", ["gone", "damaged"])
+@pytest.mark.parametrize(("stage", "what"), [("02-clean", "damaged"), ("01-ingest", "gone")])
 def test_a_broken_file_is_one_clear_page(tmp_path, stage, what):
     run = seal_planted(tmp_path / "planted")
     path = run / stage / "documents/00000.parquet"
     path.unlink() if what == "gone" else damage(path)
-    for address in (ROOT, f"{ROOT}?text=calm", f"{ROOT}/twin", "/runs/planted/waterfall"):
+    for address in (ROOT, f"{ROOT}?text=calm", f"{ROOT}/kept00"):
         answer = client(tmp_path).get(address)
-        assert answer.status_code == 409 or (stage == "01-ingest" and "text=" in address), address
-        if answer.status_code == 409:
-            assert "primer verify" in answer.text
-            assert str(tmp_path) not in answer.text
+        if stage == "01-ingest" and address.endswith("kept00"):
+            assert answer.status_code == 200  # it passed cleaning, and its text is from there
+            continue
+        assert answer.status_code == 409, address
+        assert "primer verify" in answer.text
+        assert str(tmp_path) not in answer.text
 
 
 @pytest.mark.parametrize(
     ("until", "shows", "missing"),
     [
         ("ingest", [], ["samples", "review", "filter", "contamination"]),
-        ("clean", ["samples", "waterfall"], ["review", "filter", "contamination"]),
-        ("label", ["samples", "review", "waterfall"], ["filter", "contamination"]),
-        ("apply-filter", ["samples", "review"], ["contamination"]),
+        ("label", ["samples", "review"], ["filter", "contamination"]),
+        pytest.param("clean", ["samples", "waterfall"], ["review"], marks=pytest.mark.long),
+        pytest.param("apply-filter", ["samples", "review"], ["filter"], marks=pytest.mark.long),
     ],
 )
 def test_a_run_that_stopped_says_which_stage_is_missing(tmp_path, until, shows, missing):
@@ -316,6 +335,7 @@ def test_a_question_that_takes_too_long_is_given_up(corpus):
     assert given_up.value.status_code == 503
 
 
+@pytest.mark.long
 def test_twenty_thousand_documents_are_paged_without_reading_their_texts(tmp_path):
     planted = Planted(passed=[document(f"d{i:06}", "x" * 50) for i in range(20_000)], dropped=[])
     run = seal_planted(tmp_path / "planted", "apply-filter", planted)

@@ -1,8 +1,11 @@
 """What a recipe's schedule says becomes deployments, and prefect.yaml is one that was printed."""
 
 import errno
+import json
 import os
 import socket
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
+from prefect_server import ask, client_environment, prefect_server
 
 from flows.deployments import FLOWS, as_prefect_yaml, plan_deployments
 from flows.journey import STAGES
@@ -23,6 +27,7 @@ from pipeline.pace import DownError
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPE = ROOT / "recipes" / "smoke.yaml"
+BIN = Path(sys.executable).parent
 # What prefect.yaml shows beside the recipe: one schedule of each kind.
 CHANGES = (
     "schedule.curate.cron='30 2 * * *'",
@@ -185,3 +190,61 @@ def test_files_that_are_still_written_to_are_left_for_later(tmp_path):
 
 def test_an_address_where_nothing_has_arrived_yet_is_no_mistake(tmp_path):
     assert quiet_files(WatchConfig(address=str(tmp_path / "not-yet")), 0) == []
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """The environment of a client of a server that nothing else uses, and its address."""
+    home = tmp_path_factory.mktemp("prefect")
+    with prefect_server(home) as api:
+        yield {**os.environ, **client_environment(home, api)}, api
+
+
+def run_it(command, environment):
+    """What a command printed; it must succeed."""
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize(
+    ("way", "tried", "state"),
+    [
+        ("away-once", 2, "Completed"),
+        ("away", 3, "Failed"),
+        ("wrong", 1, "Failed"),
+        ("slow", 1, "Failed"),
+    ],
+)
+def test_what_passes_is_tried_again(reported, tmp_path, way, tried, state):
+    child = [sys.executable, str(ROOT / "tests" / "patient_child.py"), way, str(tmp_path / "run")]
+    became = json.loads(run_it(child, reported[0]).splitlines()[-1])
+    assert became["tried"] == tried, became
+    assert became["state"] == state, became
+    assert became["sealed"] == (state == "Completed")
+    if way == "slow":
+        assert became["seconds"] < 40
+        assert "exceeded timeout" in became["message"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+def test_prefect_deploys_the_committed_file(reported):
+    environment, api = reported
+    run_it([BIN / "primer", "bootstrap"], environment)
+    run_it([BIN / "prefect", "--no-prompt", "deploy", "--all"], environment)
+    found = ask(api, "deployments/filter")
+    deployed = {one["entrypoint"].rpartition(".")[2]: one for one in found}
+    assert set(deployed) == {*FLOWS, "new_shards"}
+    assert deployed["curate"]["schedules"][0]["schedule"]["cron"] == "30 2 * * *"
+    assert deployed["evaluate"]["schedules"][0]["schedule"]["interval"] == 604_800
+    assert {one["global_concurrency_limit"]["limit"] for one in found} == {1}
+    assert {one["work_pool_name"] for one in found} == {"primer"}
+    automations = {one["name"]: one for one in ask(api, "automations/filter")}
+    (action,) = automations["smoke: new shards"]["actions"]
+    assert action["deployment_id"] == deployed["curate"]["id"]
+    assert action["parameters"] == {"append": True}

@@ -9,6 +9,7 @@ from dying_machine import free_port, postgres_bin
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1_800)
 def test_after_two_kills_the_outputs_are_those_of_an_undisturbed_run():
     if postgres_bin() is None:
         pytest.skip("PostgreSQL is not installed")

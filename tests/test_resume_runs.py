@@ -1,18 +1,23 @@
 """`primer resume`: what was cut short goes on, what lives is left alone, and each is told."""
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import yaml
 from filelock import FileLock
-from prefect_server import client_environment, prefect_server
+from prefect_server import ask, client_environment, look, prefect_server
 
+from flows.bootstrap import RESUMED, RESUMES
 from flows.resume import resume_runs
 from pipeline.errors import InputError, StageError
 from pipeline.verify import sealed_stages, verify_run
@@ -64,10 +69,82 @@ def test_a_server_that_is_named_and_away_is_an_error(runs, monkeypatch):
 def environment(tmp_path_factory):
     home = tmp_path_factory.mktemp("prefect")
     with prefect_server(home) as api:
-        yield {**os.environ, **client_environment(home, api)}
+        yield {**os.environ, **client_environment(home, api), "PRIMER_SILENCE_SECONDS": "10"}
+
+
+def primer(environment, *words):
+    done = subprocess.run(
+        [*PRIMER, *words], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def begun_run(api, times=1, tags=("primer",)):
+    """A flow run that was started so often, as the API sees it."""
+    flow = ask(api, "flows/", name="a-flow")["id"]
+    run = ask(api, "flow_runs/", flow_id=flow, tags=list(tags))["id"]
+    for _ in range(times):
+        set_state(api, run, "SCHEDULED")
+        set_state(api, run, "RUNNING")
+    return run
+
+
+def set_state(api, run, kind):
+    ask(api, f"flow_runs/{run}/set_state", state={"type": kind}, force=True)
+
+
+def beat(api, run):
+    """One heartbeat, as a flow's process sends it."""
+    resource = {"prefect.resource.id": f"prefect.flow-run.{run}"}
+    related = [{"prefect.resource.id": "prefect.tag.primer", "prefect.resource.role": "tag"}]
+    event = {
+        "id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "resource": resource,
+        "event": "prefect.flow-run.heartbeat", "related": related,
+    }  # fmt: skip
+    with urllib.request.urlopen(
+        urllib.request.Request(
+            f"{api}/events", json.dumps([event]).encode(), {"Content-Type": "application/json"}
+        )
+    ):
+        pass
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_automations_find_the_silent_and_plan_the_crashed_again_but_not_for_ever(environment):
+    api = environment["PREFECT_API_URL"]
+    assert "automation primer: no heartbeat" in primer(environment, "bootstrap")
+    off = next(one for one in ask(api, "automations/filter") if "not started" in one["name"])
+    patch = urllib.request.Request(
+        f"{api}/automations/{off['id']}", b'{"enabled": false}',
+        {"Content-Type": "application/json"}, method="PATCH",
+    )  # fmt: skip
+    urllib.request.urlopen(patch).close()
+    assert primer(environment, "bootstrap") == "everything is there already\n"
+    assert not look(api, f"automations/{off['id']}")["enabled"]
+
+    silent, poisonous, of_others = (
+        begun_run(api),
+        begun_run(api, RESUMES + 1),
+        begun_run(api, 1, ()),
+    )
+    beat(api, silent)
+    for run in (poisonous, of_others):
+        set_state(api, run, "CRASHED")
+    seen = []
+    over = time.monotonic() + 300
+    while RESUMED not in seen and time.monotonic() < over:
+        name = look(api, f"flow_runs/{silent}")["state"]["name"]
+        seen += [name] if name not in seen else []
+        time.sleep(0.5)
+    assert seen == ["Running", "Crashed", RESUMED]
+    for run in (poisonous, of_others):
+        assert look(api, f"flow_runs/{run}")["state"]["name"] == "Crashed"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_of_the_command_line_goes_on_after_a_signal(runs, tmp_path, environment, number):
     environment = {**environment, "PRIMER_RUNS": str(runs)}
@@ -80,9 +157,7 @@ def test_a_run_of_the_command_line_goes_on_after_a_signal(runs, tmp_path, enviro
             time.sleep(0.02)
         process.send_signal(number)
     assert process.returncode != 0
-    resume = [*PRIMER, "resume", "short"]
-    done = subprocess.run(resume, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(f"{runs}/short: gone on with, until clean")
+    said = primer(environment, "resume", "short")
+    assert said.endswith(f"{runs}/short: gone on with, until clean\n")
     assert list(sealed_stages(runs / "short")) == ["ingest", "clean"]
     assert verify_run(runs / "short") == []
