@@ -63,9 +63,9 @@ class Axes:
 
 def _ticks(highest: float) -> list[float]:
     """Round values from 0 up to the highest, about `TICKS` of them."""
-    if highest <= 0 or not math.isfinite(highest):
-        return [0.0]
     rough = highest / TICKS
+    if rough <= 0 or not math.isfinite(rough):
+        return [0.0]
     unit = 10.0 ** math.floor(math.log10(rough))
     step = next(unit * m for m in (1, 2, 5, 10) if unit * m >= rough * 0.999)
     return [round(i * step, 10) for i in range(int(highest / step * 1.001) + 1)]

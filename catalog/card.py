@@ -21,9 +21,9 @@ def show_card(request: Request) -> Response:
     if sealed is None:
         return page(request, "card.html", run=run, body=None, head={}, files=[])
 
-    def picture(name: str) -> str | None:
-        shown = name in sealed.manifest.files and name.endswith(tuple(SHOWN))
-        return address_of(run, "card", name) if shown else None
+    def own(name: str) -> str | None:
+        is_sent = name in sealed.manifest.files and name.endswith((*SHOWN, *DOWNLOADED))
+        return address_of(run, "card", name) if is_sent else None
 
     head, text = split_head(sealed.file(CARD).read_text(encoding="utf-8", errors="replace"))
     files = [
@@ -32,7 +32,7 @@ def show_card(request: Request) -> Response:
         if name.endswith(tuple(DOWNLOADED))
     ]
     told = [(key, _told(value)) for key, value in head.items()]
-    body = render_markdown(text, picture)
+    body = render_markdown(text, own)
     return page(request, "card.html", run=run, body=body, head=told, files=files)
 
 

@@ -109,7 +109,7 @@ def _preview(run: Run) -> Markup | None:
             text = file.read(MAX_PREVIEW_BYTES).decode(errors="replace")
     except OSError:
         return None
-    return render_markdown(split_head(text)[1], lambda _: None)
+    return render_markdown(split_head(text)[1], lambda _: None, deeper=1)
 
 
 ROUTES = [Route("/runs/{run}/handoff", show_handoff)]

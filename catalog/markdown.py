@@ -1,8 +1,9 @@
 """Markdown of a dataset card as HTML that cannot do anything.
 
 markdown-it-py with raw HTML off: what looks like a tag comes out as text. On top of it, the tokens
-are walked once: pictures are only those of the card's own manifest, links are only to the web, to a
-mail address or within the page, and alignment becomes a class, for styles inline are refused.
+are walked once: pictures and files are only those of the card's own manifest, other links only lead
+to the web, to a mail address or within the page, and alignment becomes a class, for styles inline
+are refused.
 Source: https://markdown-it-py.readthedocs.io/en/latest/security.html
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
+from urllib.parse import unquote
 
 import yaml
 from markdown_it import MarkdownIt
@@ -19,6 +21,7 @@ from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 LINKS = ("https://", "http://", "mailto:", "#")
+PICTURES = (".png",)
 
 
 def split_head(text: str) -> tuple[dict[str, Any], str]:
@@ -35,12 +38,17 @@ def split_head(text: str) -> tuple[dict[str, Any], str]:
     return (read if isinstance(read, dict) else {}), body
 
 
-def render_markdown(text: str, picture: Callable[[str], str | None]) -> Markup:
-    """Safe HTML; `picture` gives the address of a picture by its name in the card, or None."""
+def render_markdown(text: str, own: Callable[[str], str | None], deeper: int = 0) -> Markup:
+    """Safe HTML; `own` gives the address of a file by the name that a text calls it, or None.
+
+    With `deeper`, headings go down so many levels, to stand below those of the page.
+    """
     parser = _parser()
     tokens = parser.parse(text)
     for token in _all(tokens):
-        _make_safe(token, picture)
+        _make_safe(token, own)
+        if token.type in {"heading_open", "heading_close"}:
+            token.tag = f"h{min(6, int(token.tag[1]) + deeper)}"
     return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704  # the point
 
 
@@ -59,7 +67,7 @@ def _all(tokens: Sequence[Token]) -> Iterator[Token]:
         yield from _all(token.children or ())
 
 
-def _make_safe(token: Token, picture: Callable[[str], str | None]) -> None:
+def _make_safe(token: Token, own: Callable[[str], str | None]) -> None:
     if token.type in {"th_open", "td_open"}:
         aligned = str(token.attrs.pop("style", ""))
         if aligned.endswith("right"):
@@ -67,12 +75,14 @@ def _make_safe(token: Token, picture: Callable[[str], str | None]) -> None:
         if token.type == "th_open":
             token.attrs["scope"] = "col"
     elif token.type == "link_open":
-        if str(token.attrs.get("href", "")).lower().startswith(LINKS):
-            token.attrs["rel"] = "noopener noreferrer nofollow"
-        else:
-            token.attrs.pop("href", None)
+        address = str(token.attrs.pop("href", ""))
+        if address.lower().startswith(LINKS):
+            token.attrs |= {"href": address, "rel": "noopener noreferrer nofollow"}
+        elif (ours := own(unquote(address))) is not None:
+            token.attrs["href"] = ours
     elif token.type == "image":
-        token.meta["address"] = picture(str(token.attrs.get("src", "")))
+        name = unquote(str(token.attrs.get("src", "")))
+        token.meta["address"] = own(name) if name.endswith(PICTURES) else None
         token.attrs.clear()
 
 

@@ -10,9 +10,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from catalog.handing_over import journal_of
 from catalog.render import page
 from catalog.runs_index import Run, index_of, open_run
 from catalog.sealed_files import address_of, pictures_of
+from pipeline.errors import StageError
 from pipeline.ledger import Ledger
 
 # What a picture shows, by its file's name; others are told by their names.
@@ -96,7 +98,17 @@ def summarize(run: Run) -> dict[str, Any]:
         "cost": sum(spend.cost for spend in spends) if spends else None,
         "currency": spends[0].currency if spends else None,
         "gate": facts.get("evaluate", {}).get("gate", {}).get("verdict"),
+        "handoff": _handoff_state(run),
     }
+
+
+def _handoff_state(run: Run) -> str | None:
+    """The last word of the handoff's journal; a damaged one is told on its own page."""
+    try:
+        entries = journal_of(run)
+    except StageError:
+        return "damaged journal"
+    return entries[-1].state if entries else None
 
 
 def show_run(request: Request) -> Response:

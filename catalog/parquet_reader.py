@@ -1,10 +1,10 @@
 """Questions to the sealed Parquet files of one run, answered by DuckDB behind closed doors.
 
 DuckDB reads only the columns and row groups that a question needs, which is what makes a page over
-a million documents quick. Each request has a connection of its own that may open the files it was
+a million documents quick. A database in memory, with nothing in it, may open the files that it was
 given and nothing else: no other file, no network, no extension, no setting changed afterwards. A
 question has one thread, a limit of memory and of time, and its values are bound, never written
-into the SQL. What it costs: about 5 ms to open.
+into the SQL. What it costs: 17 ms to open a database, so those lately used stay open.
 Source: https://duckdb.org/docs/stable/operations_manual/securing_duckdb/overview
 """
 
@@ -15,6 +15,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("primer.catalog")
 
-MEMORY = "1GB"
+MEMORY = "1GB"  # of one database, whatever the number of questions
 LIMIT_S = 20.0
-READERS = 3  # at once; each may take MEMORY
+READERS = 3  # at once
+DATABASES = 4  # that stay open
 
 _NAMED = re.compile(r"\$(\w+)")
 
@@ -66,7 +68,7 @@ def open_reader(stage: str, files: Sequence[str], limit_s: float = LIMIT_S) -> I
     if not _free.acquire(timeout=limit_s):
         raise HTTPException(503, "Too many questions are being answered; try again in a moment.")
     try:
-        connection = _connect(files)
+        connection = _open_database(tuple(files)).cursor()
         timer = threading.Timer(limit_s, connection.interrupt)
         timer.daemon = True
         timer.start()
@@ -83,6 +85,7 @@ def open_reader(stage: str, files: Sequence[str], limit_s: float = LIMIT_S) -> I
                 "they may be of another version of Primer: run the recipe again",
             ) from error  # fmt: skip
         except duckdb.Error as error:
+            _open_database.cache_clear()  # a fatal error closes a database to every question
             log.warning("a sealed file of %s cannot be read: %s", stage, error)
             raise StageError(
                 stage, "a sealed Parquet file is missing or damaged",
@@ -95,7 +98,8 @@ def open_reader(stage: str, files: Sequence[str], limit_s: float = LIMIT_S) -> I
         _free.release()
 
 
-def _connect(files: Sequence[str]) -> DuckDBPyConnection:
+@lru_cache(DATABASES)
+def _open_database(files: tuple[str, ...]) -> DuckDBPyConnection:
     import duckdb
 
     connection = duckdb.connect(
@@ -108,6 +112,7 @@ def _connect(files: Sequence[str]) -> DuckDBPyConnection:
             "autoload_known_extensions": False,
             "allow_community_extensions": False,
             "python_enable_replacements": False,
+            "enable_external_file_cache": False,  # a file may be sealed anew under its name
         },
     )
     connection.execute("SET allowed_paths = $files", {"files": list(files)})

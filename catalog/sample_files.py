@@ -57,7 +57,7 @@ def need(run: Run, stage: str, what: str) -> Sealed:
         return run.stages[stage]
     if run.problem and not run.stages:
         raise HTTPException(409 if "damaged" in run.problem else 404, run.problem)
-    begun = any(name.split("-", 1)[1].startswith(f"{stage}.") for name in run.unfinished)
+    begun = any(name.partition("-")[2].startswith(f"{stage}.") for name in run.unfinished)
     state = "is not finished" if begun else "has not run"
     raise HTTPException(
         404, f"The stage {stage} of {run.name} {state} yet, and {what} comes from it. "

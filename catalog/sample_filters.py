@@ -38,6 +38,16 @@ ORDERS = {
 }
 
 
+HEADINGS = {
+    "reason": "dropped in cleaning for",
+    "label": "teacher’s label",
+    "least": "score at least",
+    "most": "score at most",
+    "text": "words in the text",
+    "address": "part of the address",
+}
+
+
 @dataclass(frozen=True)
 class Filters:
     """One question; an empty string or None asks for nothing.
@@ -71,10 +81,14 @@ class Filters:
         return bool(self.in_use)
 
     @property
-    def in_use(self) -> dict[str, object]:
-        """What is asked for, by name, in the words of the address; without the order."""
+    def in_use(self) -> list[tuple[str, str, str]]:
+        """What is asked for, but for the order: name, and heading and value in words."""
         default = asdict(Filters(order=self.order))
-        return {name: value for name, value in asdict(self).items() if value != default[name]}
+        return [
+            (name, HEADINGS.get(name, name), _in_words(name, value))
+            for name, value in asdict(self).items()
+            if value != default[name]
+        ]
 
     def query(self, **changes: object) -> str:
         """These filters, changed, as the query of an address."""
@@ -83,6 +97,11 @@ class Filters:
         return urlencode(
             {k: v for k, v in given.items() if v not in ("", None) and v != default.get(k)}
         )
+
+
+def _in_words(name: str, value: object) -> str:
+    words = {"decision": DECISIONS, "label": LABELS}.get(name, {}).get(str(value), str(value))
+    return words.replace("_", " ") if name == "reason" else words
 
 
 def read_filters(query: Mapping[str, str]) -> Filters:

@@ -15,11 +15,11 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from catalog.parquet_reader import open_reader
-from catalog.render import TEMPLATES, page
+from catalog.render import TEMPLATES, in_words, number, page
 from catalog.review_journal import standing
 from catalog.runs_index import Run, open_run
 from catalog.sample_files import Corpus, corpus_of, need
-from catalog.sample_filters import DECISIONS, LABELS, ORDERS, Filters, read_filters
+from catalog.sample_filters import DECISIONS, HEADINGS, LABELS, ORDERS, Filters, read_filters
 from catalog.sample_journey import PART_CHARS, locate, read_journey
 from catalog.sample_query import choices, count, find_page, read_cursor
 from catalog.sample_rows import read_rows
@@ -62,7 +62,7 @@ def _selects(
     """The filters with choices: name, heading, and (value, words) of each choice."""
     reasons = run.stages["clean"].ledger.dropped
     counted = {
-        name: [(value, f"{value} ({n:,})") for value, n in found]
+        name: [(value, f"{value} ({number(n)})") for value, n in found]
         for name, found in offered.items()
         if len(found) > 1
     }
@@ -75,13 +75,12 @@ def _selects(
         "licence": counted.get("licence", []),
         "arm": [(arm, arm) for arm, _ in corpus.arms],
         "reason": [
-            (reason, f"{reason.replace('_', ' ')} ({n:,})")
+            (reason, f"{in_words(reason)} ({number(n)})")
             for reason, n in sorted(reasons.items(), key=lambda item: -item[1])
         ],
     }
-    headings = {"reason": "Dropped in cleaning for", "label": "Teacher's label"}
     return [
-        (name, headings.get(name, name.capitalize()), values)
+        (name, HEADINGS.get(name, name).capitalize(), values)
         for name, values in selects.items()
         if values
     ]

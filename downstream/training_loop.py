@@ -38,6 +38,7 @@ from downstream.train import files_outside
 from pipeline.errors import InputError
 from pipeline.handoff_record import Arm, Handoff
 from pipeline.manifest import hash_file, hash_json
+from pipeline.metrics import count_tokens
 
 if TYPE_CHECKING:
     from downstream.train import TrainConfig
@@ -234,7 +235,10 @@ class Training:
         }
         if self._scores_after(step):
             row["bits_per_byte"] = self._bits_per_byte()
-        note = self.metrics.write(row) if self.metrics is not None else ""
+        note = ""
+        if self.metrics is not None:
+            note = self.metrics.write(row)
+            count_tokens("trained", self.config.tokens_per_step)
         advance(1, note=note)
         return None
 

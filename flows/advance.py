@@ -103,7 +103,8 @@ class Handing:
 def advance(recipe: Recipe, run: Path, around: Surroundings) -> Entry:
     """Do every step that can be done now; returns where the journal stands then.
 
-    Raises what a step raises: the journal is then where the step began, and the same call goes on.
+    Raises what a step raises: the journal is then where the step began, with the trouble in the
+    entry's details, and the same call goes on.
     """
     handing = Handing(recipe, run, dataset_fingerprint(run), around)
     with _alone(run, handing.dataset):
@@ -113,9 +114,24 @@ def advance(recipe: Recipe, run: Path, around: Surroundings) -> Entry:
                     "handoff", f"{run} holds another dataset than the one that was offered",
                     "ask for its own handoff",
                 )  # fmt: skip
-            if not step(handing):
+            if not _do(step, handing):
                 break
         return handing.attempt[-1]
+
+
+def _do(step: Callable[[Handing], bool], handing: Handing) -> bool:
+    """One step; trouble is put into the journal, where those look who did not start it."""
+    before = handing.attempt[-1]
+    try:
+        return step(handing)
+    except StageError as error:
+        if handing.attempt[-1] == before:
+            append_entry(
+                handing.run, before.state, by=before.by, reason=before.reason,
+                details={**before.details, "trouble": str(error)}, after={before.state},
+                fingerprint=handing.dataset,
+            )  # fmt: skip
+        raise
 
 
 def _verify(handing: Handing) -> bool:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import click
 
-from pipeline.errors import StageError
-
 
 @click.command()
 @click.argument("names", nargs=-1, required=True)
@@ -25,9 +23,7 @@ def make_buckets(names: tuple[str, ...]) -> None:
             if not store.exists(name):
                 store.mkdir(name)
         except OSError as error:
-            raise StageError(
-                "bucket", f"{name} cannot be made ({error})", "check the store's address and keys"
-            ) from error
+            raise click.ClickException(f"s3://{name} cannot be made: {error}") from error
         click.echo(f"s3://{name} is there")
 
 

@@ -159,7 +159,10 @@ def _ask_after_training(run: Path, here: bool) -> bool:
 
 def _wait(run: Path, here: bool) -> None:
     """Until the handoff has ended; StoppedError where it was rejected, StageError if it failed."""
+    first = _state(run)
     while (entry := _state(run)).state not in ENDED:
+        if entry != first and "trouble" in entry.details:
+            raise StageError("handoff", entry.details["trouble"], "then: the same command again")
         time.sleep(_POLL_S)
         _ask_after_training(run, here)
     if entry.state in {"rejected", "failed"}:
@@ -183,6 +186,8 @@ def _print_state(run: Path) -> None:
     click.echo(f"{run.name}: {entry.state} since {entry.at} (attempt {asked})")
     if entry.by or entry.reason:
         click.echo(f"  by {entry.by or 'Primer'}: {entry.reason or 'no reason given'}")
+    if "trouble" in entry.details:
+        click.echo(f"  trouble: {entry.details['trouble']}")
     flow = flow_run_of(attempt_of(entries))
     if flow is not None:
         click.echo(f"  flow run: {flow}")

@@ -13,6 +13,7 @@ import click
 from flows import model_commands, operating_commands
 from pipeline.environment import runs_directory
 from pipeline.errors import InputError, StageError
+from pipeline.logs import report_failure, set_up_logging
 
 # Two idle threads that spin take the core from whoever works beside them: measured 2.4k against
 # 11.5k tokens/s of training beside one busy process. It must be set before torch is loaded.
@@ -23,12 +24,11 @@ class _Commands(click.Group):
     """Turns our errors into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-        logging.getLogger("primer").setLevel(logging.INFO)
+        set_up_logging()
         try:
             return super().invoke(ctx)
         except StageError as error:
-            click.echo(f"primer: {error}", err=True)
+            report_failure(error)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
             click.echo("primer: stopped; the same command goes on from here", err=True)
@@ -119,14 +119,15 @@ def verify(run: str) -> None:
 
 @primer.command()
 @click.argument("run")
-def card(run: str) -> None:
-    """Print the dataset card of RUN."""
-    from pipeline.verify import sealed_stages
+@click.option("--check", "is_check", is_flag=True, help="Hold it against manifests and schema.")
+@click.option("--publish", "place", type=click.Path(path_type=Path), metavar="DIR",
+              help="Copy the dataset out, whole.")  # fmt: skip
+def card(run: str, is_check: bool, place: Path | None) -> None:
+    """Print the dataset card of RUN, check it, or copy the dataset out."""
+    from flows.card import work_on_card
 
-    stages = sealed_stages(find_run(run))
-    if "card" not in stages:
-        raise InputError("card", f"{run} has no sealed card yet", "run the recipe until card")
-    click.echo((stages["card"][0] / "README.md").read_text())
+    if not work_on_card(find_run(run), is_check, place):
+        raise click.exceptions.Exit(1)
 
 
 @primer.command()

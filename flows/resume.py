@@ -115,6 +115,8 @@ def _resume(client: SyncPrefectClient, one: Newest, asked: bool) -> str:
     state = one.flow_run.state
     assert state is not None
     if state.type in _ENDED_EARLY or (asked and state.is_failed()):
+        if _is_held(one.recipe):  # its heartbeats were lost, with the server
+            return f"{state.name}, left alone: a process here holds its directory"
         _plan_again(client, one)
         return f"{state.name}, planned again"
     if state.is_final() or state.is_scheduled() or state.is_paused():

@@ -81,6 +81,7 @@ def seal_stages(plan: Mapping[str, Step], patience: FlowSchedule = ONE_TRY) -> N
 def _seal(step: Step, patience: FlowSchedule) -> None:
     from prefect import task
     from prefect.cache_policies import NO_CACHE
+    from prefect.task_engine import TaskRunTimeoutError
     from prefect.tasks import exponential_backoff
 
     @task(
@@ -96,7 +97,14 @@ def _seal(step: Step, patience: FlowSchedule) -> None:
     def seal() -> None:
         run_step(step)
 
-    seal()
+    try:
+        seal()
+    except TaskRunTimeoutError as error:
+        raise StageError(
+            step.stage.name,
+            f"it took longer than {patience.time_limit_s:g} s, the time_limit_s of its schedule",
+            "raise that; what it has done is kept, and the next run goes on from there",
+        ) from error
 
 
 def _flow(name: str, plan: Mapping[str, Step]) -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from flows.estimate import TOKENS_PER_S, Estimate
 from flows.recipe import Recipe
-from pipeline.increment import outdated_links
+from pipeline.increment import is_inherited, outdated_links
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest
 from pipeline.step import Step
@@ -52,7 +52,10 @@ def print_plan(
     table = _table("plan", "stage", "would", "fingerprint")
     verbs = {"sealed": "skip (sealed)", "resume": "resume", "stale": "run (changed)"}
     for step in plan.values():
-        table.add_row(step.stage.directory, verbs.get(step.state, "run"), step.fingerprint[:12])
+        would = verbs.get(step.state, "run")
+        if step.state != "sealed" and is_inherited(step.stage.name, recipe.increment):
+            would = "take over"
+        table.add_row(step.stage.directory, would, step.fingerprint[:12])
     console.print(Group(table, Text()))
     print_cost(console, recipe, estimates)
 

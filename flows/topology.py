@@ -28,7 +28,7 @@ from typing import Any
 
 import click
 
-from flows.topology_plan import COMPOSE, ROOT, Plan, Process, read_variables
+from flows.topology_plan import COMPOSE, ROOT, Plan, Process, find_program, read_variables
 from flows.topology_processes import MARK, end_all, is_alive, mark_of, marked
 from flows.topology_supervisor import Supervisor
 from pipeline.errors import StageError
@@ -122,6 +122,8 @@ class Topology:
 
     def _start_supervisor(self) -> None:
         plan = self.plan()
+        for process in plan.processes():  # said here, and not in the supervisor's log
+            find_program(process.command[0])
         (self.folder / "state.json").unlink(missing_ok=True)
         (self.folder / "logs").mkdir(exist_ok=True)
         scaled = [
@@ -224,4 +226,8 @@ def table(shown: Topology) -> str:
 
 
 if __name__ == "__main__":
-    topology()
+    try:
+        topology()
+    except StageError as error:
+        click.echo(f"topology: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -14,8 +14,10 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +60,12 @@ class Process:
     health: Health | None = None
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """The processes of a compose file in the order of their start, and where each lives."""
 
     folder: Path
-    network: str  # the first two or three bytes, as in 127.20.30
+    network: str  # the first three bytes, as in 127.20.30
     scale: Mapping[str, int] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
     compose: Path = COMPOSE
@@ -72,13 +74,11 @@ class Plan:
         """One for every service without a profile, and as many as `scale` says."""
         services = self._services()
         addresses = {name: f"{self.network}.{at}" for at, name in enumerate(services, start=10)}
+        further = count(100)  # addresses that nobody asks for by name
         found = []
-        for order, name in enumerate(_by_need(services)):
+        for name in _by_need(services):
             for number in range(1, self.scale.get(name, 1) + 1):
-                # further ones of a service have addresses that nobody asks for by name
-                own = (
-                    addresses[name] if number == 1 else f"{self.network}.{100 + 8 * order + number}"
-                )
+                own = addresses[name] if number == 1 else f"{self.network}.{next(further)}"
                 found.append(self._process(name, number, services[name], own, addresses))
         return found
 
@@ -137,8 +137,10 @@ def read_variables(folder: Path) -> dict[str, str]:
     if not path.exists():
         lines = (ROOT / ".env.example").read_text().splitlines()
         made = [line + secrets.token_hex(32) if line.endswith("=") else line for line in lines]
-        path.touch(mode=0o600)
-        path.write_text("\n".join(made) + "\n")
+        partial = folder / ".env.partial"
+        partial.touch(mode=0o600)
+        partial.write_text("\n".join(made) + "\n")
+        partial.rename(path)
     pairs = (
         line.split("=", 1) for line in path.read_text().splitlines() if re.match(r"\w+=", line)
     )
@@ -201,8 +203,6 @@ def _by_need(services: dict[str, Any]) -> list[str]:
 
 def find_program(name: str) -> str:
     """Where a program of a container's image lies here: ours, Debian's PostgreSQL, or the PATH."""
-    import sys
-
     ours = Path(sys.executable).parent / name
     debian = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), key=_major)
     if ours.exists():

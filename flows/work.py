@@ -12,6 +12,7 @@ import sys
 
 import click
 
+from pipeline.errors import InputError
 from pipeline.metrics import serve_metrics
 
 
@@ -23,7 +24,10 @@ def work(metrics_host: str, metrics_port: int, words: tuple[str, ...]) -> None:
     """Serve metrics, and take runs as `prefect worker start WORDS` does."""
     from prefect.cli import app
 
-    serve_metrics(metrics_port, metrics_host)
+    try:
+        serve_metrics(metrics_port, metrics_host)
+    except InputError as error:
+        raise click.ClickException(str(error)) from error
     sys.argv = ["prefect", "worker", "start", *words]
     app()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,15 @@ def parent_of(changes: Mapping[str, Any]) -> str | None:
     """The name of the version before; None for a first one."""
     parent = changes["parent"]
     return None if parent is None else str(parent["run"])
+
+
+def version_of(changes: Mapping[str, Any]) -> str:
+    """One more than the parent's, whose run is `name` if it is the first, else `name-vN`."""
+    parent = parent_of(changes)
+    if parent is None:
+        return "1.0.0"
+    numbered = re.search(r"-v(\d+)$", parent)
+    return f"{int(numbered[1]) + 1 if numbered else 2}.0.0"
 
 
 def changed_stages(changes: Mapping[str, Any]) -> list[Row]:

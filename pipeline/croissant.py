@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline import card_words as words
+from pipeline.card_changes import version_of
 from pipeline.card_data import DATA, Part
 from pipeline.card_facts import Told
 from pipeline.errors import StageError
@@ -40,7 +41,7 @@ def make_croissant(told: Told, files: Mapping[str, FileEntry]) -> dict[str, Any]
         "name": told.config.title,
         "description": told.config.summary,
         "url": told.config.address or f"urn:primer:{told.needs['tokenize'].manifest.fingerprint}",
-        "version": "1.0.0",
+        "version": version_of(told.changes),
         "keywords": ["primer", "educational", "text generation"],
         **_people(told),
         **_responsible_ai(told),

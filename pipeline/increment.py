@@ -152,9 +152,7 @@ def outdated_links(manifest: Manifest, run: Path) -> list[str]:
     return found
 
 
-def grown(
-    parent: Sealed | None, facts: Iterable[str] = (), again: bool = False
-) -> dict[str, Any]:
+def grown(parent: Sealed | None, facts: Iterable[str] = (), again: bool = False) -> dict[str, Any]:
     """`{"parent": ...}` for a stage's facts: whom it continues, and the account of all before it.
 
     `facts` are those of the parent that are to be compared with; `again` says that the stage takes

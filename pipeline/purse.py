@@ -17,6 +17,7 @@ from contextlib import asynccontextmanager
 from pipeline.answers import Answers
 from pipeline.completion import LostError, Usage
 from pipeline.manifest import Spend
+from pipeline.metrics import add_cost, count_tokens
 from pipeline.teacher_config import TeacherConfig
 
 _AHEAD = 1.25  # of what is in flight is written down, so that it is seldom written
@@ -104,6 +105,11 @@ class Purse:
         """Count an answer, once for each request, whenever it was paid for."""
         if not self._answers.first_use(request):
             return
+        cost = self.config.cost(usage.prompt_tokens, usage.completion_tokens, usage.batched)
+        if not cached:
+            count_tokens("prompt", usage.prompt_tokens)
+            count_tokens("completion", usage.completion_tokens)
+            add_cost(self._paid.currency, cost)
         old = self._paid
         self._paid = Spend(
             calls=old.calls + 1,
@@ -114,8 +120,7 @@ class Purse:
             reasoning_tokens=old.reasoning_tokens + usage.reasoning_tokens,
             estimated_prompt_tokens=old.estimated_prompt_tokens + estimate[0],
             estimated_completion_tokens=old.estimated_completion_tokens + estimate[1],
-            cost=old.cost
-            + self.config.cost(usage.prompt_tokens, usage.completion_tokens, usage.batched),
+            cost=old.cost + cost,
             currency=old.currency,
         )
 

@@ -6,8 +6,8 @@ and the figures worth stating). `pipeline.step` turns that into a sealed directo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -17,6 +17,7 @@ from pipeline.config import Section
 from pipeline.errors import StageError
 from pipeline.ledger import Ledger
 from pipeline.manifest import Manifest, Spend, hash_file, hash_json
+from pipeline.metrics import counted
 from pipeline.progress import progress_bar
 
 S = TypeVar("S", bound=Section)
@@ -96,9 +97,11 @@ class Workplace:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def bar(self, what: str, total: int | None) -> AbstractContextManager[Callable[..., None]]:
-        """A progress bar; see `pipeline.progress.progress_bar`."""
-        return progress_bar(f"{self.stage}: {what}", total)
+    @contextmanager
+    def bar(self, what: str, total: int | None) -> Iterator[Callable[..., None]]:
+        """A progress bar whose steps are counted; see `pipeline.progress.progress_bar`."""
+        with progress_bar(f"{self.stage}: {what}", total) as advance:
+            yield counted(self.stage, advance)
 
 
 def _no_inputs(_: Sections) -> Iterable[tuple[str, Path]]:

@@ -44,9 +44,11 @@ def base_name(run: Path) -> str:
 
 
 def version_number(run: Path) -> int:
-    """1 for a first version."""
+    """1 for a first version; of a version with a name of its own, its place in the chain."""
     match = _NUMBERED.fullmatch(run.absolute().name)
-    return int(match["number"]) if match and parent_of(run) is not None else 1
+    if match and parent_of(run) is not None:
+        return int(match["number"])
+    return len(version_chain(run))
 
 
 def newest_version(runs: Path, name: str) -> Path | None:

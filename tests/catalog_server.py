@@ -42,6 +42,7 @@ tags:
 ![pixel](data:image/png;base64,AAAA)
 
 [web](https://example.org/a) [mail](mailto:a@example.org) [here](#top)
+[provenance](prov.json) [manifest](manifest.json) [up](../recipe.yaml)
 [script](javascript:alert(1)) [data](data:text/html,x) [file](/etc/passwd) [rel](//evil.example)
 
 <div onclick="alert(1)">raw</div>

@@ -27,6 +27,7 @@ from pathlib import Path
 from dying_machine import ROOT, Machine
 from prefect_server import ask, look
 
+from flows.bootstrap import RESUMES
 from pipeline.verify import sealed_stages, verify_run
 
 RECIPE = ROOT / "recipes" / "smoke.yaml"
@@ -71,10 +72,9 @@ class Loop:
     """The machine, the undisturbed run, and what was seen."""
 
     def __init__(self, machine, seed, kills, print_row):
-        self.machine, self.draw, self.left = machine, random.Random(seed), kills
-        victims = list(VICTIMS) * (kills // len(VICTIMS) + 1)
-        self.draw.shuffle(victims)
-        self.victims, self.print_row, self.wrong = victims[:kills], print_row, []
+        self.machine, self.draw, self.print_row = machine, random.Random(seed), print_row
+        self.victims, self.wrong = [VICTIMS[i % len(VICTIMS)] for i in range(kills)], []
+        self.draw.shuffle(self.victims)
         self.killed_at = -1  # stages that were sealed at the last kill
 
     def run(self):
@@ -137,7 +137,8 @@ class Loop:
                 return "`primer resume`" if resumed else "the automation"
             if kind == "RUNNING" and stage_of(self.machine) != stage and self.machine.flows():
                 return "itself"
-            if not resumed and time.monotonic() - began > FOR_THE_AUTOMATION_S:
+            given_up = kind == "CRASHED" and now > RESUMES
+            if not resumed and (given_up or time.monotonic() - began > FOR_THE_AUTOMATION_S):
                 resumed = True
                 seen.append(self.machine.primer("resume", "smoke").strip())
             time.sleep(0.5)

@@ -25,7 +25,7 @@ tests:
       - {{series: 'primer_cost_total{{currency="USD"}}', values: '0+1x200'}}
       - {{series: 'primer_llm_queue_length', values: '4x200'}}
       - {{series: 'primer_tokens_total{{kind="completion"}}', values: '0+9x20 180x180'}}
-      - {{series: 'primer_documents_total{{stage="clean",outcome="dropped"}}', values: '_x30 9x200'}}
+      - {{series: 'primer_documents_total{{stage="clean",outcome="dropped"}}', values: _x30 9x200}}
       - {{series: 'primer_documents_total{{stage="clean",outcome="kept"}}', values: '_x30 0x200'}}
       - {{series: 'primer_documents_total{{stage="ingest",outcome="kept"}}', values: '0+90x200'}}
       - {{series: 'primer_documents_total{{stage="ingest",outcome="failed"}}', values: '0+10x200'}}

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 YES = {"decision": "approve", "by": "Ada", "reason": "the card convinced me"}
 TINY = {"layers": 1, "feed_forward": 256, "sequence_tokens": 64, "sequences_per_step": 2,
         "steps": 5, "checkpoint_steps": 5, "arms": ["raw", "kept+synthetic"]}  # fmt: skip
-QUICK = {"context_tokens": 64, "max_validation_bytes": 2_000, "prompt_tokens": 16,
+QUICK = {"context_tokens": 64, "max_validation_bytes": 10_000, "prompt_tokens": 16,
          "decode_tokens": 8, "repetitions": 1, "likeness": None, "depths": [0]}  # fmt: skip
 LENIENT = {"min_improvement_bits_per_byte": None, "max_lost_bits_per_byte": 8}
 PATIENCE_S = 400  # on a busy machine a flow run starts half a minute after it was asked for
@@ -59,15 +59,21 @@ class Place:
         command = self.primer("serve", str(self.folder / "recipe.yaml"), "--no-schedules")
         with (self.folder / "worker.log").open("ab") as log:
             self.worker = subprocess.Popen(
-                command, env=self.environment, cwd=ROOT, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
+                command, env=self.environment, cwd=ROOT, stdout=log, stderr=log
+            )
 
     def kill_worker(self) -> None:
-        """With its flow runs: their sessions are the worker's."""
-        if self.worker is not None:
-            os.killpg(self.worker.pid, signal.SIGKILL)
-            self.worker.wait()
+        """With the flow runs that it has started, which have sessions of their own."""
+        if self.worker is None:
+            return
+        self.worker.kill()
+        self.worker.wait()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # ended in the meantime
+                environment = (process / "environ").read_bytes()
+                ours = f"PRIMER_RUNS={self.runs}\0".encode() in environment
+                if ours and b"PREFECT__FLOW_RUN_ID=" in environment:
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def primer(self, *arguments: str) -> list[str]:
         return [sys.executable, "-c", "from flows.main import primer; primer()", *arguments]

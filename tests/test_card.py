@@ -301,6 +301,7 @@ def test_the_lineage_is_prov_to_the_library_of_its_editors():
     assert again == document
 
 
+@pytest.mark.long
 def test_the_same_manifests_give_the_same_bytes(tmp_path):
     run = copy_run(tmp_path)
     shutil.rmtree(run / "09-card")

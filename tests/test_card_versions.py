@@ -2,16 +2,21 @@
 
 import json
 
+import mlcroissant
 import pytest
 from card_reading import section, tables
 from small_versions import version
 from test_published_dataset import expected, load
 
 from flows.card import check
+from pipeline.card_changes import version_of
 from pipeline.card_data import CONFIGS
 from pipeline.card_publish import publish_card
 
-pytestmark = pytest.mark.long
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore:ConjunctiveGraph", "ignore:The inplace keyword"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -66,5 +71,15 @@ def test_it_holds_and_is_loaded_as_it_says(card, tmp_path, capsys):
     assert [(n, s, rows, first, last) for n, s, rows, _, first, last in found] == (
         expected(place, CONFIGS)
     )
+    described = mlcroissant.Dataset(jsonld=str(place / "croissant.json"))
+    assert described.metadata.version == "2.0.0"
+    documents = {one["name"]: one["documents"] for one in card.facts["parts"]}
+    for name, n in documents.items():
+        assert sum(1 for _ in described.records(name)) == n
     before = {one["name"]: one["documents"] for one in version(1)["card"].facts["parts"]}
-    assert int(found[0][2]) > before["raw/train"]
+    assert documents["raw/train"] > before["raw/train"]
+
+
+def test_versions_are_numbered_after_the_parent_s():
+    for parent, told in ((None, "1.0.0"), ("a", "2.0.0"), ("a-v2", "3.0.0"), ("b-v19", "20.0.0")):
+        assert version_of({"parent": parent and {"run": parent}}) == told

@@ -10,11 +10,13 @@ from catalog_server import MODEL, XSS, client, png, seal_run, stages_of
 from made_once import made_once
 
 from catalog.compare import change
-from catalog.lineage import draw_edges, lay_out, trace
+from catalog.lineage_drawing import draw_edges, lay_out
+from catalog.lineage_graph import Node, trace
 from catalog.markdown import render_markdown, split_head
 from catalog.models import MEASURES, draw
 from catalog.overview import group_versions
 from catalog.runs_index import RunsIndex
+from pipeline.handoff_journal import append_entry, journal_directory, state_of
 from pipeline.manifest import MANIFEST
 
 
@@ -105,6 +107,49 @@ def test_damaged_empty_and_unfinished_runs_are_shown_as_such(own):
             assert browser.get(f"/runs/{name}{rest}").status_code == 200, name + rest
 
 
+def test_the_handoff_is_shown_where_it_stands(own):
+    run = own / "first"
+    browser = client(own, prefect_api_url="http://127.0.0.1:9/api")
+    assert "Nobody has asked for it yet" in browser.get("/runs/first/handoff").text
+    append_entry(run, "requested", by="Ada")
+    assert "handoff: requested" in browser.get("/").text
+    append_entry(run, "waiting", details={"flow_run_id": "an-id"})
+    (journal_directory(run) / "preview.md").write_text("# A <b>preview</b>\n\n## Part\n")
+    page = browser.get("/runs/first/handoff").text
+    assert '<button class="button" name="decision" value="approve">' in page
+    assert "<h2>A &lt;b&gt;preview&lt;/b&gt;</h2>" in page
+    assert "<h3>Part</h3>" in page
+    append_entry(run, "rejected", by="Bo", reason="<i>no</i>")
+    page = browser.get("/runs/first/handoff").text
+    assert "Bo: “&lt;i&gt;no&lt;/i&gt;”" in page
+    assert "Offer it again" in page
+    journal = journal_directory(run) / "journal.jsonl"
+    journal.write_text("{}\n" + journal.read_text())
+    assert "handoff: damaged journal" in browser.get("/").text
+    assert browser.get("/runs/first/handoff").status_code == 409
+
+
+def test_a_decision_without_a_server_is_not_taken(own):
+    run = own / "first"
+    append_entry(run, "requested", by="Ada")
+    append_entry(run, "waiting", details={"flow_run_id": "an-id"})
+    browser = client(own, prefect_api_url="http://127.0.0.1:9/api")
+    page = browser.get("/runs/first/handoff").text
+    form = {
+        "csrf": page.partition('name="csrf" value="')[2].partition('"')[0],
+        "attempt": page.partition('name="attempt" value="')[2].partition('"')[0],
+        "decision": "approve", "by": "Bo", "reason": "good",
+    }  # fmt: skip
+    address, ours = "/runs/first/handoff/decide", {"origin": "http://localhost"}
+    assert browser.post(address, data=form | {"by": ""}, headers=ours).status_code == 400
+    assert browser.post(address, data=form | {"decision": "x"}, headers=ours).status_code == 400
+    assert browser.post(address, data=form | {"attempt": "x"}, headers=ours).status_code == 409
+    answer = browser.post(address, data=form, headers=ours)
+    assert answer.status_code == 503
+    assert "does not answer (ConnectError)" in answer.text
+    assert state_of(run).state == "waiting"
+
+
 def test_a_run_is_read_again_only_when_it_changed(own):
     index = RunsIndex(own)
     before = {run.name: run for run in index.all()}
@@ -132,7 +177,9 @@ def test_the_card_is_rendered_with_its_own_pictures(runs):
     page = client(runs).get("/runs/first/card").text
     assert '<img src="/runs/first/files/card/plots/good.png" alt="a plot"' in page
     assert '<td class="n">12</td>' in page
-    assert '<th scope="col" class="n">right</th>' in page or 'scope="col"' in page
+    assert '<th class="n" scope="col">right</th>' in page
+    assert '<a href="/runs/first/files/card/prov.json">provenance</a>' in page
+    assert "<a>manifest</a> <a>up</a>" in page
     assert 'href="https://example.org/a" rel="noopener noreferrer nofollow"' in page
     assert page.count("<img") == 1
 
@@ -218,18 +265,14 @@ def test_the_lineage_leads_from_sources_to_quantized_models(runs):
 
 
 def test_many_models_are_framed_and_drawn_once(runs):
-    run = RunsIndex(runs).get("first")
-    layers, edges = trace(run, [])
-    many = [[layers[0][0]] * 1, [layers[-2][0]]]
-    assert len(lay_out(many)[0]) == 2
-    node = layers[-2][0]
-    twelve = [type(node)(f"file {i}", str(i), "", "made") for i in range(12)]
-    boxes, _ = lay_out([layers[1], twelve, layers[-1]])
-    frames = [name for name, box in boxes.items() if box.node.kind == "frame"]
-    assert frames == ["file 0 frame"]
-    stage = layers[1][0].name
-    assert len(draw_edges(boxes, [(stage, n.name) for n in twelve], [layers[1], twelve])) == 1
-    assert edges
+    layers, _ = trace(RunsIndex(runs).get("first"), [])
+    twelve = [Node(f"file {i}", str(i), "", "made") for i in range(12)]
+    around = [layers[1], twelve, layers[-1]]
+    boxes, _ = lay_out(around)
+    assert [name for name, box in boxes.items() if box.node.kind == "frame"] == ["file 0 frame"]
+    (start,), (end,) = layers[1], layers[-1]
+    edges = [(start.name, node.name) for node in twelve] + [(n.name, end.name) for n in twelve]
+    assert len(draw_edges(boxes, edges, around)) == 2
 
 
 def test_two_versions_are_compared(runs):

@@ -13,6 +13,7 @@ from made_once import made_once
 from small_run import copy_run
 
 from catalog.settings import Settings
+from pipeline.handoff_journal import append_entry
 
 pytestmark = pytest.mark.long
 CHROMIUM = "/usr/bin/chromium"
@@ -39,14 +40,16 @@ def runs():
 
     def make(place):
         copy_run(place)
-        seal_run(place / "hostile", XSS)
+        run = seal_run(place / "hostile", XSS)
+        append_entry(run, "requested", by=XSS)
+        append_entry(run, "waiting", details={"flow_run_id": XSS, "preview": XSS})
 
     return made_once("catalog-browser", make)
 
 
 @pytest.fixture(scope="module")
 def address(runs):
-    with served(Settings(runs, token=TOKEN)) as found:
+    with served(Settings(runs, token=TOKEN, prefect_api_url="http://127.0.0.1:9/api")) as found:
         yield found
 
 
@@ -148,6 +151,24 @@ def test_signing_in_and_out_without_scripts(opened, address):
     assert tab.url == f"{address}/runs/small/handoff"
     tab.click("button:has-text('Sign out')")
     assert tab.locator("a:has-text('Sign in')").count() == 1
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_forms_of_whoever_signed_in_are_accessible_and_fit(opened, address, width):
+    tab = opened(width)
+    tab.goto(f"{address}/login?next=/runs/hostile/handoff")
+    tab.fill("#token", TOKEN)
+    with tab.expect_navigation():
+        tab.keyboard.press("Enter")
+    for path in ("/runs/hostile/handoff", "/runs/small/handoff", "/runs/small/review"):
+        tab.goto(address + path)
+        assert tab.locator("main form").count() >= 1
+        assert tab.evaluate(CHECKS) == []
+        assert not tab.evaluate("document.documentElement.scrollWidth > innerWidth")
+    tab.goto(f"{address}/runs/hostile/handoff")
+    tab.fill("#by", "Ada")
+    tab.click("button:has-text('Approve')")
+    assert tab.url == f"{address}/runs/hostile/handoff"  # a reason is missing
 
 
 @pytest.mark.parametrize("path", ["/", "/runs/hostile/lineage", "/compare", "/runs/hostile"])

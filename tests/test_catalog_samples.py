@@ -2,11 +2,10 @@
 
 import re
 from html.parser import HTMLParser
-from types import MappingProxyType
 from urllib.parse import quote
 
 import pytest
-from catalog_corpus import INJECTION, XSS, Planted, damage, document, seal_planted
+from catalog_corpus import INJECTION, XSS, Planted, document, seal_planted
 from catalog_server import client
 from made_once import made_once
 
@@ -17,7 +16,6 @@ from catalog.sample_filters import DECISIONS, ORDERS, Filters
 from catalog.sample_query import count, find_page
 from catalog.sample_question import is_aligned
 from catalog.untrusted import one_line, shown
-from pipeline.errors import StageError
 
 ROOT = "/runs/planted/samples"
 ARTICLES = re.compile(rf'<article.*?href="{ROOT}/([^"]*)"', re.DOTALL)
@@ -266,73 +264,6 @@ def test_scores_in_another_order_are_joined_on_the_id(tmp_path):
                 places, _ = find_page(reader, corpus, filters, None)
             found.append([place.doc_id for place in places])
         assert found[0] == found[1] != []
-
-
-@pytest.mark.parametrize(("stage", "what"), [("02-clean", "damaged"), ("01-ingest", "gone")])
-def test_a_broken_file_is_one_clear_page(tmp_path, stage, what):
-    run = seal_planted(tmp_path / "planted")
-    path = run / stage / "documents/00000.parquet"
-    path.unlink() if what == "gone" else damage(path)
-    for address in (ROOT, f"{ROOT}?text=calm", f"{ROOT}/kept00"):
-        answer = client(tmp_path).get(address)
-        if stage == "01-ingest" and address.endswith("kept00"):
-            assert answer.status_code == 200  # it passed cleaning, and its text is from there
-            continue
-        assert answer.status_code == 409, address
-        assert "primer verify" in answer.text
-        assert str(tmp_path) not in answer.text
-
-
-@pytest.mark.parametrize(
-    ("until", "shows", "missing"),
-    [
-        ("ingest", [], ["samples", "review", "filter", "contamination"]),
-        ("label", ["samples", "review"], ["filter", "contamination"]),
-        pytest.param("clean", ["samples", "waterfall"], ["review"], marks=pytest.mark.long),
-        pytest.param("apply-filter", ["samples", "review"], ["filter"], marks=pytest.mark.long),
-    ],
-)
-def test_a_run_that_stopped_says_which_stage_is_missing(tmp_path, until, shows, missing):
-    run = seal_planted(tmp_path / "planted", until)
-    (run / "07-decontaminate.0123.partial").mkdir()
-    browser = client(tmp_path)
-    for page in shows:
-        assert browser.get(f"/runs/planted/{page}").status_code == 200, page
-    for page in missing:
-        answer = browser.get(f"/runs/planted/{page}")
-        assert answer.status_code == 404
-        assert "The stage " in answer.text
-    assert "is not finished" in browser.get("/runs/planted/contamination").text
-    if shows:
-        assert "kept00" in all_ids(browser, "")
-        assert ids_on(
-            browser, "decision=kept" if until == "apply-filter" else "decision=not_scored"
-        )
-
-
-def test_the_reader_opens_nothing_but_its_files(corpus, tmp_path):
-    import duckdb
-
-    outside = tmp_path / "outside.csv"
-    outside.write_text("a\n1\n")
-    with pytest.raises(StageError), open_reader("clean", corpus.every_file) as reader:
-        reader.rows("SELECT * FROM read_csv($path)", {"path": str(outside)})
-    for statement in (
-        f"COPY (SELECT 1) TO '{tmp_path}/x.csv'", "SET threads = 4", "LOAD httpfs",
-        f"ATTACH '{tmp_path}/x.db'", "SELECT * FROM glob('/etc/*')",
-    ):  # fmt: skip
-        with pytest.raises(StageError) as refused, open_reader("clean", []) as reader:
-            reader.rows(statement, MappingProxyType({}))
-        assert isinstance(refused.value.__cause__, duckdb.Error)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["outside.csv"]
-
-
-def test_a_question_that_takes_too_long_is_given_up(corpus):
-    from starlette.exceptions import HTTPException
-
-    with pytest.raises(HTTPException) as given_up, open_reader("clean", [], limit_s=0.1) as reader:
-        reader.number("SELECT count(*) AS n FROM range(100000000) a, range(100000) b", {})
-    assert given_up.value.status_code == 503
 
 
 @pytest.mark.long

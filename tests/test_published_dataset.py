@@ -1,5 +1,6 @@
 """A published directory is loaded as the card says, by the real libraries, without a network."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,12 +9,16 @@ from pathlib import Path
 import mlcroissant
 import pytest
 import yaml
+from card_reading import told
 from small_run import copy_run, small_run
 
-from pipeline.card_data import CONFIGS, DEFAULT_CONFIG, Part
+from pipeline.card_data import CONFIGS, DEFAULT_CONFIG, Part, write_data
 from pipeline.card_publish import SUMS, publish_card
+from pipeline.croissant import make_croissant
 from pipeline.errors import InputError, StageError
+from pipeline.manifest import FileEntry, hash_file
 from pipeline.records import DOCUMENT, read_rows
+from pipeline.splits import ValidationConfig
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:ConjunctiveGraph is deprecated", "ignore:The inplace keyword"
@@ -109,6 +114,27 @@ def test_mlcroissant_loads_the_records_of_every_set_and_refuses_changed_bytes(pl
     with pytest.raises(mlcroissant.GenerationError) as refused:
         list(mlcroissant.Dataset(jsonld=path).records(parts[0].name))
     assert "is not identical with the reference" in str(refused.value.__cause__)
+
+
+def test_a_part_of_several_files_is_one_record_set(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.card_data._FILE_BYTES", 1)
+    arms, card = small_run()["decontaminate"], small_run()["card"]
+    held_out = ValidationConfig(**card.manifest.config["ValidationConfig"])
+    parts = write_data(tmp_path, arms, card.manifest.seed, held_out)
+    assert len(parts[0].files) > 1
+    files = {
+        file: FileEntry(sha256=hash_file(tmp_path / file), bytes=1)
+        for part in parts
+        for file in part.files
+    }
+    described = make_croissant(told(some_parts=parts), files)
+    (tmp_path / "croissant.json").write_text(json.dumps(described))
+    dataset = mlcroissant.Dataset(jsonld=str(tmp_path / "croissant.json"))
+    for part in parts:
+        rows = list(dataset.records(part.name))
+        ids = [row["doc_id"] for row in read_rows([tmp_path / file for file in part.files])]
+        assert [row[f"{part.name}/doc_id"].decode() for row in rows] == ids
+        assert len(ids) == part.documents
 
 
 def test_what_is_published_is_what_was_sealed_with_a_list_of_hashes(place):
