@@ -43,7 +43,7 @@ def show_comparison(request: Request) -> Response:
     sections = []
     if len(found) == 2:
         a, b = found
-        for (title, of_a), (_, of_b) in zip(_sections(a), _sections(b), strict=True):
+        for (title, of_a), (_, of_b) in zip(_sections(a, b), _sections(b, a), strict=True):
             rows = [*rows_of(of_a, of_b)]
             differing = sum(row.differs for row in rows)
             shown = [row for row in rows if row.differs] if only or title == "Settings" else rows
@@ -82,11 +82,11 @@ def _told(value: Any) -> str:
     return figure(value) if _is_number(value) else str(value)
 
 
-def _sections(run: Run) -> list[tuple[str, Figures]]:
+def _sections(run: Run, other: Run) -> list[tuple[str, Figures]]:
     return [
         ("Rows kept by each stage", _rows(run)),
-        ("Ledger by reason", _ledger(run)),
-        ("Licences", _licences(run)),
+        ("Ledger by reason", _counted(run, _ledger(run), _ledger(other))),
+        ("Licences", _licences(run, other)),
         ("Contamination", _contamination(run)),
         ("Tokens and arms", _tokens(run)),
         ("Models", _models(run)),
@@ -108,7 +108,6 @@ def _rows(run: Run) -> Figures:
 
 
 def _ledger(run: Run) -> Figures:
-    """Reasons that a run does not have took no row of it, where its stage is sealed."""
     return {
         f"{name}: {in_words(why)} ({kind})": rows
         for name, sealed in run.stages.items()
@@ -116,11 +115,25 @@ def _ledger(run: Run) -> Figures:
     }
 
 
-def _licences(run: Run) -> Figures:
+def _counted(run: Run, own: Figures, others: Figures) -> Figures:
+    """A reason that the other run has took no row of this one, where this one's stage is sealed."""
+    sealed = {name for name in others if name.partition(":")[0] in run.stages}
+    return own | dict.fromkeys(sorted(sealed - own.keys()), 0)
+
+
+def _licences(run: Run, other: Run) -> Figures:
+    own, others = _licences_by_arm(run), _licences_by_arm(other)
+    if own:
+        own |= dict.fromkeys(sorted(others.keys() - own.keys()), 0)
+    return {"of the whole": run.licence} | own
+
+
+def _licences_by_arm(run: Run) -> Figures:
+    """Documents by arm and licence, as the handoff states them."""
     if "handoff" not in run.stages:
-        return {"of the whole": run.licence}
+        return {}
     record = json.loads(run.stages["handoff"].file("handoff.json").read_bytes())
-    return {"of the whole": run.licence} | {
+    return {
         f"{arm['name']}: {licence}": rows
         for arm in record.get("arms", [])
         for licence, rows in sorted(arm.get("licences", {}).items())

@@ -284,6 +284,9 @@ def test_two_versions_are_compared(runs):
     assert "plain: MIT 100 120" in told
     assert "parent version none first differs" in told
     assert "train: kept 2 2" in told
+    other = text_of(browser.get("/compare", params={"a": "first", "b": "other"}))
+    assert "ingest: plain (dropped) 3 0 −3 (−100.0 %)" in other
+    assert "another: MIT 0 80 +80" in other
     only = text_of(browser.get("/compare?a=first&b=first-v2&only=differences"))
     assert "train: kept" not in only
     assert "clean: kept 90 110" in only

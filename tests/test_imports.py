@@ -17,8 +17,8 @@ MAY_IMPORT = {
     "catalog": {"downstream", "pipeline"},
 }
 # The one door from curating to training: the contract, the records and the opened handoff.
-DOOR = {"config", "errors", "handoff_record", "ledger", "manifest", "metrics", "progress", "records",
-        "splits", "stage", "step"}  # fmt: skip
+DOOR = {"config", "errors", "handoff_record", "ledger", "manifest", "metrics", "progress",
+        "records", "splits", "stage", "step"}  # fmt: skip
 # Benchmarks are read as where they are kept out; what a model writes is executed where exercises
 # are, and judged by whoever judges them.
 ALSO = {
@@ -27,7 +27,8 @@ ALSO = {
     "judge.py": {"prompts", "purse", "question", "task", "teacher", "teacher_config"},
 }
 HEAVY = {"torch", "sklearn", "datatrove", "openai", "prefect", "transformers", "llama_cpp",
-         "matplotlib", "numba", "onnxruntime", "fasttext", "mlcroissant", "scipy", "duckdb", "starlette"}  # fmt: skip
+         "matplotlib", "numba", "onnxruntime", "fasttext", "mlcroissant", "scipy", "duckdb",
+         "starlette", "prometheus_client"}  # fmt: skip
 
 
 def imports_of(path: Path, top_level_only: bool = False) -> set[str]:
