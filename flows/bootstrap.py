@@ -39,11 +39,14 @@ RESUMED = "AwaitingRetry"  # as Prefect calls a run that is planned again
 # What a server keeps in memory unless it is told otherwise, and what a killed one must find again.
 # The leases of concurrency limits: without them a slot is never given back. The events it has seen:
 # one that follows an unseen one, as a crash after a restart does, waits 15 minutes for automations.
+# That is another write for each event, and too much for SQLite: "database is locked", events drop.
 SERVER_ENVIRONMENT = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
         "prefect.server.concurrency.lease_storage.filesystem"
-    ),
-    "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect.server.events.ordering.db",
+    )
+}
+POSTGRESQL_SERVER_ENVIRONMENT = SERVER_ENVIRONMENT | {
+    "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect.server.events.ordering.db"
 }
 # Of workers and flow runs: heartbeats, and patience with a server that comes back in two minutes (a
 # request is tried again after 1, 2, 4, ... 64 s). The end of its database is a 500 to its clients.

@@ -20,6 +20,7 @@ from flows.journey import plan_journey
 from flows.recipe import Recipe, load_recipe
 from flows.run import only_run, seal_stages, write_recipe
 from flows.schedule import FlowSchedule
+from flows.shown import show_ledger, show_progress
 from pipeline.environment import runs_directory
 from pipeline.errors import InputError, StoppedError
 from pipeline.handoff import STAGE as HANDOFF
@@ -126,7 +127,8 @@ def find_version(recipe: Recipe, run: str | None) -> tuple[Recipe, Path]:
 
     runs = runs_directory()
     directory = newest_version(runs, recipe.name) if run is None else runs / run
-    if directory is None or not (directory / "recipe.yaml").is_file():
+    outside = run is not None and Path(run).name != run
+    if directory is None or outside or not (directory / "recipe.yaml").is_file():
         raise InputError(
             "deployment",
             f"there is no run {run or recipe.name!r} in {runs}",
@@ -147,7 +149,9 @@ def _seal(
         plan = plan_journey(recipe, run, start, until)
         write_recipe(recipe, run)
         try:
-            seal_stages(plan, patience)
+            seal_stages(plan, patience, show_progress(len(plan)))
         except StoppedError as stop:
             return State(type=StateType.CANCELLED, name="Stopped", message=str(stop))
+        finally:
+            show_ledger(plan)
     return None

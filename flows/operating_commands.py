@@ -53,11 +53,15 @@ def append(run: str, until: str, dry_run: bool, changes: tuple[str, ...]) -> Non
 
 @click.command()
 @click.argument("run", required=False)
-def resume(run: str | None) -> None:
-    """Go on with RUN, or with every run that crashed or was cancelled."""
-    from flows.resume import resume_runs
+@click.option("--every", type=click.IntRange(5), metavar="SECONDS", help="Look again, for ever.")
+def resume(run: str | None, every: int | None) -> None:
+    """Go on with RUN, or with every run that crashed or was cancelled.
 
-    for line in resume_runs(run):
+    With --every, go on with those that crashed whenever there are some, a few times each.
+    """
+    from flows.resume import keep_looking, resume_runs
+
+    for line in resume_runs(run) if every is None else keep_looking(every):
         click.echo(line)
 
 

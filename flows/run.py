@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,22 +60,22 @@ def run_journey(
             ) from error
 
 
-def seal_stages(plan: Mapping[str, Step], patience: FlowSchedule = ONE_TRY) -> None:
-    """Within a flow: one task for each stage, and what people watch while it goes on.
+def seal_stages(
+    plan: Mapping[str, Step],
+    patience: FlowSchedule = ONE_TRY,
+    advance: Callable[[], None] = lambda: None,
+) -> None:
+    """Within a flow: one task for each stage; `advance` is called after each.
 
-    A stage that fails passingly is tried again, in its task; where it stopped, it goes on.
+    A stage that fails passingly is tried again, in its task, and goes on where it stopped.
     """
-    from flows.shown import show_card, show_ledger, show_progress
+    from flows.shown import show_card
 
-    advance = show_progress(len(plan))
-    try:
-        for step in plan.values():
-            _seal(step, patience)
-            advance()
-            if step.stage.name == "card":
-                show_card(step.path / "README.md")
-    finally:
-        show_ledger(plan)
+    for step in plan.values():
+        _seal(step, patience)
+        advance()
+        if step.stage.name == "card":
+            show_card(step.path / "README.md")
 
 
 def _seal(step: Step, patience: FlowSchedule) -> None:

@@ -55,11 +55,12 @@ class ServedWorker(ProcessWorker):
         async with get_client() as client:
             for found in self._under_way:
                 flow_run = await client.read_flow_run(found)
-                if flow_run.state is None or flow_run.state.is_final():
+                state = flow_run.state
+                if state is None or (state.is_final() and not state.is_crashed()):
                     continue
-                state: State[Any] = Scheduled(
+                again: State[Any] = Scheduled(
                     name=RESUMED, message="planned again: its worker was stopped"
                 )
-                await client.set_flow_run_state(found, state, force=True)
+                await client.set_flow_run_state(found, again, force=True)
                 names.append(flow_run.name)
         return names

@@ -282,7 +282,7 @@ def primer(runs: Path, *arguments: str, home: Path) -> subprocess.Popen:
     )  # fmt: skip
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_command_is_killed_and_goes_on_with_the_same_version(first, tmp_path):
     undisturbed = shutil.copytree(first.parent, tmp_path / "undisturbed")
     wanted = seal(*plan_version(undisturbed / "small"))
@@ -295,7 +295,7 @@ def test_the_command_is_killed_and_goes_on_with_the_same_version(first, tmp_path
     assert not (runs / "small-v2").exists()
     killed = primer(runs, "append", "small", "--until", "tokenize", home=home)
     try:
-        end = time.monotonic() + 200
+        end = time.monotonic() + 400
         while not (runs / "small-v2" / "05-apply-filter").exists():
             assert killed.poll() is None, killed.communicate()
             assert time.monotonic() < end

@@ -218,8 +218,7 @@ def test_a_flow_that_is_killed_while_it_works_is_replaced_and_a_webhook_is_sent_
     first = place.start_flow()
     place.wait_for("begun", lambda: state_of(run) is not None)
     place.kill_worker()
-    if state_of(run).state != "waiting":  # killed where it worked
-        assert place.state(first) == "Running"
+    assert place.state(first) != "Completed"
     place.start_worker()
     second = place.start_flow()
     place.wait_for("suspended", lambda: place.state(second) in {"Suspended", "Elsewhere"})

@@ -173,8 +173,12 @@ def test_a_run_that_the_page_asks_for_seals_its_stages(served):
     assert [stages[name][0].name for name in stages] == [
         row["stage"] for row in yaml.safe_load(shown["ledger"]["data"])
     ]
-    said = ask(served.api, "logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
-    assert any(line["message"].startswith("03-label: ") for line in said)
+
+    def said():  # lines arrive a little after the state
+        lines = ask(served.api, "logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}})
+        return [line for line in lines if line["message"].startswith("03-label: ")]
+
+    served.wait(said, 60, "the line of a sealed stage")
 
 
 @pytest.mark.long
