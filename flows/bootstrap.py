@@ -6,6 +6,11 @@ is sealed is skipped and a stage that was under way goes on, so this costs what 
 does so a few times only: Prefect counts how often a run has started, and the automation matches the
 small numbers alone, so a run that kills its process each time ends as Crashed, for a person to see.
 
+Automations hear of events, and miss some. A server that was killed has forgotten which events it
+had seen, and lets those that follow wait 15 minutes: so it is with a run that has changed its state
+in the five minutes before. And SQLite, where it is locked, drops events. `primer resume --every 60`
+asks for states instead, and goes on with what was missed.
+
 Everything is matched by the tag `primer`, which heartbeats carry too (they do not name the pool).
 It can be done again at any time: what exists stays, and what a person has switched off stays off.
 Costs about a second. Source: https://docs.prefect.io/v3/advanced/detect-zombie-flows
@@ -36,17 +41,12 @@ RESUMES = 5  # by the automation; `primer resume` goes on beyond these
 NO_HEARTBEAT, NO_START = "no heartbeat", "no process"  # how the states' messages begin
 RESUMED = "AwaitingRetry"  # as Prefect calls a run that is planned again
 
-# What a server keeps in memory unless it is told otherwise, and what a killed one must find again.
-# The leases of concurrency limits: without them a slot is never given back. The events it has seen:
-# one that follows an unseen one, as a crash after a restart does, waits 15 minutes for automations.
-# That is another write for each event, and too much for SQLite: "database is locked", events drop.
+# A server keeps the leases of its concurrency limits in memory unless it is told otherwise. One that
+# was killed must find them again: without its lease, a slot may never be given back.
 SERVER_ENVIRONMENT = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
         "prefect.server.concurrency.lease_storage.filesystem"
     )
-}
-POSTGRESQL_SERVER_ENVIRONMENT = SERVER_ENVIRONMENT | {
-    "PREFECT_SERVER_EVENTS_CAUSAL_ORDERING": "prefect.server.events.ordering.db"
 }
 # Of workers and flow runs: heartbeats, and patience with a server that comes back in two minutes (a
 # request is tried again after 1, 2, 4, ... 64 s). The end of its database is a 500 to its clients.

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from prefect_server import SILENT
 
-from flows.bootstrap import CLIENT_ENVIRONMENT, POSTGRESQL_SERVER_ENVIRONMENT
+from flows.bootstrap import CLIENT_ENVIRONMENT, SERVER_ENVIRONMENT
 from flows.server import is_up
 from flows.topology_processes import is_alive
 
@@ -54,7 +54,7 @@ class Machine:
         database = f"postgresql+asyncpg://postgres@127.0.0.1:{port + 1}/prefect"
         self.environment = {
             **os.environ, **SILENT, **CLIENT_ENVIRONMENT,
-            **POSTGRESQL_SERVER_ENVIRONMENT,
+            **SERVER_ENVIRONMENT,
             MARK: str(self.home), "PYTHONPATH": str(ROOT), "PRIMER_RUNS": str(self.runs),
             "PREFECT_HOME": str(self.home / "prefect"), "PREFECT_API_URL": self.api,
             "PREFECT_API_DATABASE_CONNECTION_URL": database, "PREFECT_SERVER_UI_ENABLED": "false",
