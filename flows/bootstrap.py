@@ -41,8 +41,8 @@ RESUMES = 5  # by the automation; `primer resume` goes on beyond these
 NO_HEARTBEAT, NO_START = "no heartbeat", "no process"  # how the states' messages begin
 RESUMED = "AwaitingRetry"  # as Prefect calls a run that is planned again
 
-# A server keeps the leases of its concurrency limits in memory unless it is told otherwise. One that
-# was killed must find them again: without its lease, a slot may never be given back.
+# Unless it is told otherwise, a server keeps the leases of its limits in memory. One that was killed
+# must find them again: without its lease, a slot may never be given back.
 SERVER_ENVIRONMENT = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
         "prefect.server.concurrency.lease_storage.filesystem"

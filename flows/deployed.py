@@ -76,8 +76,11 @@ def handoff(recipe: Recipe, run: str | None = _RUN) -> State[Any] | None:
 @flow(flow_run_name=_name_run)
 def train(recipe: Recipe, run: str | None = _RUN) -> State[Any] | None:
     """Train one model for each arm of a dataset that was handed over: stage 11."""
+    from flows.report_back import reporting
+
     found, directory = find_version(recipe, run)
-    return _seal(found, directory, "train", "train", recipe.schedule.train)
+    with reporting(directory):
+        return _seal(found, directory, "train", "train", recipe.schedule.train)
 
 
 @flow(flow_run_name=_name_run)

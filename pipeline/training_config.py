@@ -35,7 +35,7 @@ _VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
 class DeploymentTrigger(Section):
     """Training as a run of a Prefect deployment, which may work on any machine."""
 
-    by: Literal["deployment"]
+    by: Literal["deployment"] = Field(description="Started as a Prefect deployment.")
     name: str = Field(pattern=r"^[^/]+/[^/]+$", description="FLOW/DEPLOYMENT, such as train/demo.")
     parameters: dict[str, Any] = Field(
         {"run": "{name}"},
@@ -56,7 +56,7 @@ class CommandTrigger(Section):
     journal. What its exit code says is noted, unless it reported by itself.
     """
 
-    by: Literal["command"]
+    by: Literal["command"] = Field(description="Started as a program.")
     arguments: tuple[str, ...] = Field(
         min_length=1,
         description="Program and arguments; known in each: "
@@ -77,7 +77,7 @@ class CommandTrigger(Section):
 class WebhookTrigger(Section):
     """Training by a signed POST to a receiver (docs/handing-over.md has one to start from)."""
 
-    by: Literal["webhook"]
+    by: Literal["webhook"] = Field(description="Started by a signed POST.")
     url: str = Field(
         pattern=r"^https?://", description="Where to POST; redirects are not followed."
     )
