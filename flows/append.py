@@ -151,11 +151,7 @@ def _print_plan(recipe: Recipe, directory: Path, until: str) -> None:
     if len(names) > _SHOWN_FILES:
         console.print(f"new: and {len(names) - _SHOWN_FILES} more")
     plan = plan_journey(recipe, directory, until=until)
-    asked = [
-        one for one in estimate_teacher(recipe, plan)
-        if not is_inherited(one.stage, recipe.increment)
-    ]  # fmt: skip
-    print_plan(console, recipe, plan, asked)
+    print_plan(console, recipe, plan, estimate_teacher(recipe, plan))
 
 
 def _names(new: Sequence[Listed]) -> list[str]:

@@ -41,7 +41,7 @@ RESUMES = 5  # by the automation; `primer resume` goes on beyond these
 NO_HEARTBEAT, NO_START = "no heartbeat", "no process"  # how the states' messages begin
 RESUMED = "AwaitingRetry"  # as Prefect calls a run that is planned again
 
-# Unless it is told otherwise, a server keeps the leases of its limits in memory. One that was killed
+# Left to itself, a server keeps the leases of its limits in memory. One that was killed
 # must find them again: without its lease, a slot may never be given back.
 SERVER_ENVIRONMENT = {
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (

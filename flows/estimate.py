@@ -22,6 +22,7 @@ from pipeline.curriculum_from_corpus import (
 )
 from pipeline.extracts import Extract
 from pipeline.ground import FROM_CORPUS, Ground
+from pipeline.increment import is_inherited
 from pipeline.personas import Persona, persona_questions
 from pipeline.question import CHARS_PER_TOKEN, Question
 from pipeline.rubrics import ask_about, load_rubric
@@ -69,7 +70,11 @@ class Estimate:
 def estimate_teacher(recipe: Recipe, plan: Mapping[str, Step]) -> list[Estimate]:
     """The requests of every stage of the plan that is not sealed yet."""
     estimates = [*_labels(recipe), *_plan(recipe), *_drafts(recipe)]
-    return [e for e in estimates if e.stage in plan and plan[e.stage].state != "sealed"]
+    return [
+        e for e in estimates
+        if e.stage in plan and plan[e.stage].state != "sealed"
+        and not is_inherited(e.stage, recipe.increment)
+    ]  # fmt: skip
 
 
 def _labels(recipe: Recipe) -> list[Estimate]:
