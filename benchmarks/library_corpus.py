@@ -33,7 +33,7 @@ LEFT_OUT = {"site-packages", "dist-packages", "test", "tests", "idlelib"}
 
 
 def read_library() -> tuple[list[str], list[str]]:
-    """Texts to train on, in an order that a hash gives, and those held out by the hash of a path."""
+    """Texts to train on, in the order of a hash of their paths, and those that it holds out."""
     root = Path(sysconfig.get_path("stdlib"))
     found: list[tuple[int, str]] = []
     for path in sorted(root.rglob("*.py")):
