@@ -43,7 +43,12 @@ from pipeline.errors import InputError, StageError
 log = logging.getLogger("primer.catalog")
 
 MAX_BODY_BYTES = 256_000
-ASSETS = {"style.css": "text/css", "enhance.js": "text/javascript", "icon.svg": "image/svg+xml"}
+ASSETS = {
+    "style.css": "text/css",
+    "pages.css": "text/css",
+    "enhance.js": "text/javascript",
+    "icon.svg": "image/svg+xml",
+}
 
 
 def make_app(settings: Settings) -> Starlette:
@@ -118,7 +123,7 @@ def show_error(request: Request, error: Exception) -> Response:
         status=status,
         phrase=HTTPStatus(status).phrase,
         what=what,
-        login=login_address(request.url.path) if status == 401 else None,
+        login=login_address(request) if status == 401 else None,
     )
     set_headers(answer.headers)  # a failure of ours is answered from outside the guard
     answer.headers.update(headers or {})

@@ -11,9 +11,10 @@ from starlette.routing import Route
 
 from catalog.axes import Axes
 from catalog.leaks import Asked, find_leaks, kinds_of_leaks
-from catalog.render import page, segment
+from catalog.render import page
 from catalog.runs_index import Run, open_run
 from catalog.sample_files import need
+from catalog.sample_filters import read_word
 from catalog.sealed_files import address_of, pictures_of
 from catalog.untrusted import one_line, shown
 from catalog.waterfall import UNITS, by_source, cleaning, losses, narrowing, read_json
@@ -31,10 +32,6 @@ PICTURES = {
 IMPORTANCES = 20
 
 
-def _root(run: Run) -> str:
-    return f"/runs/{segment(run.name)}"
-
-
 def show_waterfall(request: Request) -> Response:
     """From sources to tokens."""
     run = open_run(request)
@@ -43,7 +40,7 @@ def show_waterfall(request: Request) -> Response:
     columns, sources = by_source(run)
     return page(
         request, "waterfall.html", run=run, unit=unit if unit in UNITS else "rows", units=UNITS,
-        steps=narrowing(run), stages=losses(run, _root(run)), columns=columns, sources=sources,
+        steps=narrowing(run), stages=losses(run, run.address), columns=columns, sources=sources,
         kinds=cleaning(run) if "clean" in run.stages else {}, one_line=one_line,
         tokens=run.stages["tokenize"].facts if "tokenize" in run.stages else None,
     )  # fmt: skip
@@ -91,10 +88,7 @@ def show_contamination(request: Request) -> Response:
     """What leaked a benchmark, with the evidence."""
     run = open_run(request)
     sealed = need(run, "decontaminate", "the evidence of contamination")
-    given = {
-        name: request.query_params.get(name, "").replace("\x00", "")[:200]
-        for name in ("benchmark", "kind", "doc")
-    }
+    given = {name: read_word(request.query_params, name) for name in ("benchmark", "kind", "doc")}
     asked, after = Asked(**given), request.query_params.get("after", "")
     rows, following, total = find_leaks(sealed, asked, after)
     counted = kinds_of_leaks(sealed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
@@ -13,7 +13,6 @@ from starlette.routing import Route
 
 from catalog.handing_over import flow_of, journal_of, next_step
 from catalog.prefect_api import PrefectApi
-from catalog.render import segment
 from catalog.runs_index import Run, open_run
 from catalog.security import check_form, require_token
 from pipeline.approval import Decision, decide, parse_decision
@@ -29,8 +28,7 @@ async def start_handoff(request: Request) -> Response:
     """Ask for a handoff, or for another one with a reason, and start the flow that does it."""
     require_token(request)
     form = await check_form(request)
-    run = open_run(request)
-    step = next_step(run, await run_in_threadpool(journal_of, run))
+    run, _, step = await run_in_threadpool(_look, request)
     if step not in {"start", "again"}:
         raise HTTPException(409, "Nothing is to be started here: look at how it stands.")
     by = _words(form, "by", 200)
@@ -38,7 +36,7 @@ async def start_handoff(request: Request) -> Response:
     async with PrefectApi(request.app.state.settings) as prefect:
         deployment = await prefect.find(_deployment_of(run))
         await _in_journal(request_handoff, run.path, by, reason)
-        await prefect.start(deployment, _parameters(run), await _key(run))
+        await prefect.start(deployment, *await run_in_threadpool(_parameters_and_key, run))
     return _back(run, "started")
 
 
@@ -46,16 +44,14 @@ async def go_on(request: Request) -> Response:
     """Start a flow that goes on from where the journal stands, unless one is at work."""
     require_token(request)
     await check_form(request)
-    run = open_run(request)
-    entries = await run_in_threadpool(journal_of, run)
-    if next_step(run, entries) not in {"go on", "decide"}:
+    run, entries, step = await run_in_threadpool(_look, request)
+    if step not in {"go on", "decide"}:
         raise HTTPException(409, "Nothing is under way here.")
     flow = flow_of(attempt_of(entries))
     async with PrefectApi(request.app.state.settings) as prefect:
         if flow is not None and await prefect.is_under_way(flow):
             return _back(run, "at-work")
-        deployment = await prefect.find(_deployment_of(run))
-        await prefect.start(deployment, _parameters(run), await _key(run))
+        await _start_another(prefect, run)
     return _back(run, "started")
 
 
@@ -63,18 +59,16 @@ async def decide_handoff(request: Request) -> Response:
     """Approve or reject what waits; the decision is on the disk before anyone is woken."""
     require_token(request)
     form = await check_form(request)
-    run = open_run(request)
-    attempt = attempt_of(await run_in_threadpool(journal_of, run))
+    run, entries, _ = await run_in_threadpool(_look, request)
+    attempt, decision = attempt_of(entries), _decision(form)
     flow = flow_of(attempt)
-    decision = _decision(form)
     if not attempt or form.get("attempt") != attempt[0].at or flow is None:
         raise HTTPException(409, "What you decided on waits no more. Look at how it stands now.")
     async with PrefectApi(request.app.state.settings) as prefect:
         await prefect.check()
         await _in_journal(decide, run.path, decision, run.stages["handoff"].manifest.fingerprint)
         if not await prefect.wake(flow, decision.model_dump()) and decision.decision == "approve":
-            deployment = await prefect.find(_deployment_of(run))
-            await prefect.start(deployment, _parameters(run), await _key(run))
+            await _start_another(prefect, run)
     return _back(run, "decided")
 
 
@@ -83,7 +77,7 @@ async def take_report(request: Request) -> Response:
     accept = request.app.state.settings.accept_report
     if accept is None:
         raise HTTPException(404, "This catalog takes no reports.")
-    run, body = open_run(request), await request.body()
+    run, body = await run_in_threadpool(open_run, request), await request.body()
     try:
         told = await run_in_threadpool(accept, run.path, body, dict(request.headers))
     except DeliveryError as error:
@@ -93,6 +87,13 @@ async def take_report(request: Request) -> Response:
     except StageError as error:
         return JSONResponse({"error": str(error)}, 500)
     return JSONResponse(dict(told))
+
+
+def _look(request: Request) -> tuple[Run, list[Entry], str]:
+    """The run, its journal, and what a person can do now."""
+    run = open_run(request)
+    entries = journal_of(run)
+    return run, entries, next_step(run, entries)
 
 
 def _words(form: FormData, name: str, most: int) -> str:
@@ -113,9 +114,8 @@ def _decision(form: FormData) -> Decision:
         raise HTTPException(400, f"This is no decision: {error.problem}.") from error
 
 
-async def _in_journal(write: object, *given: object) -> None:
+async def _in_journal(write: Callable[..., object], *given: object) -> None:
     """Write an entry; 409 where somebody else was there first."""
-    assert callable(write)
     try:
         await run_in_threadpool(write, *given)
     except InputError as error:
@@ -126,22 +126,22 @@ def _deployment_of(run: Run) -> str:
     return f"handoff/{base_name(run.path)}"
 
 
-def _parameters(run: Run) -> dict[str, object]:
-    """The recipe that the run was made by, as `primer handoff` gives it."""
+def _parameters_and_key(run: Run) -> tuple[dict[str, object], str]:
+    """The recipe that the run was made by, as `primer handoff` gives it; and a key that is the same
+    for everybody who presses a button at one state of one attempt.
+    """
     recipe = {"recipe": dict(run.recipe)} if run.recipe else {}
-    return {**recipe, "run": run.name}
+    delivery = delivery_of(run.path, run.stages["handoff"].manifest.fingerprint)
+    return {**recipe, "run": run.name}, f"handoff-{delivery}-{len(attempt_of(journal_of(run)))}"
 
 
-async def _key(run: Run) -> str:
-    """The same for everybody who presses a button at one state of one attempt."""
-    attempt: Sequence[Entry] = attempt_of(await run_in_threadpool(journal_of, run))
-    fingerprint = run.stages["handoff"].manifest.fingerprint
-    delivery = await run_in_threadpool(delivery_of, run.path, fingerprint)
-    return f"handoff-{delivery}-{len(attempt)}"
+async def _start_another(prefect: PrefectApi, run: Run) -> None:
+    deployment = await prefect.find(_deployment_of(run))
+    await prefect.start(deployment, *await run_in_threadpool(_parameters_and_key, run))
 
 
 def _back(run: Run, just: str) -> Response:
-    return RedirectResponse(f"/runs/{segment(run.name)}/handoff?just={just}", 303)
+    return RedirectResponse(f"{run.address}/handoff?just={just}", 303)
 
 
 ROUTES = [

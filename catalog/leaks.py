@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
-from starlette.exceptions import HTTPException
-
 from catalog.parquet_reader import open_reader
+from catalog.sample_filters import read_position
 from pipeline.stage import Sealed
 
 PAIRS_A_PAGE = 10
@@ -41,14 +40,13 @@ def find_leaks(
     """A page of leaks with their `document_spans` and `item_spans`, where the next begins, and
     how many there are in all.
     """
-    if after and not (after.isdecimal() and len(after) < 16):
-        raise HTTPException(400, "The address does not say where the page begins.")
+    begin = read_position(after or "0")
     path = str(sealed.file("hits.parquet"))
     where = (
         "($benchmark = '' OR benchmark = $benchmark) AND ($kind = '' OR kind = $kind) "
         "AND ($doc = '' OR doc_id = $doc)"
     )
-    values = {"files": [path], "begin": int(after or 0), **asked.__dict__}
+    values = {"files": [path], "begin": begin, **asked.__dict__}
     with open_reader("decontaminate", [path]) as reader:
         rows = reader.rows(
             "SELECT * FROM read_parquet($files, file_row_number = true) "

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from catalog.render import number, segment, size
+from catalog.render import number, size
 from catalog.runs_index import Run
 
 # Where a stage is shown best, below the run's own address.
@@ -64,7 +64,7 @@ def _parents(ancestors: Sequence[Run]) -> list[Node]:
             one.name,
             "parent version",
             "given",
-            f"/runs/{segment(one.name)}/lineage",
+            f"{one.address}/lineage",
         )
         for one in ancestors[:1]
     ]
@@ -90,14 +90,14 @@ def _files_told(files: Any) -> str:
 def _stage(run: Run, name: str) -> Node:
     account = run.stages[name].ledger
     rest = PAGE_OF.get(name)
-    address = None if rest is None else f"/runs/{segment(run.name)}{rest}"
+    address = None if rest is None else f"{run.address}{rest}"
     kind = "stale" if name in run.stale else "stage"
     return Node(name, name, f"{number(account.kept)} {account.unit} kept", kind, address)
 
 
 def _made(run: Run, name: str) -> Iterator[Node]:
     """What a stage made of which there are several: arms, trained models, quantized models."""
-    sealed, models = run.stages[name], f"/runs/{segment(run.name)}/models"
+    sealed, models = run.stages[name], f"{run.address}/models"
     if name == ("handoff" if "handoff" in run.stages else "tokenize"):
         sealed = run.stages["tokenize"]
         for arm, one in sorted(sealed.facts.get("arms", {}).items()):

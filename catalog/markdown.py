@@ -33,7 +33,7 @@ def split_head(text: str) -> tuple[dict[str, Any], str]:
         return {}, text
     try:
         read = yaml.safe_load(head)
-    except yaml.YAMLError:
+    except (ValueError, yaml.YAMLError):  # ValueError: a date that is none
         return {}, body
     return (read if isinstance(read, dict) else {}), body
 

@@ -35,6 +35,7 @@ DATABASES = 4  # that stay open
 _NAMED = re.compile(r"\$(\w+)")
 
 _free = threading.BoundedSemaphore(READERS)
+_here = threading.local()  # whether this thread has its turn
 
 
 class Reader:
@@ -65,9 +66,7 @@ def open_reader(stage: str, files: Sequence[str], limit_s: float = LIMIT_S) -> I
     """
     import duckdb
 
-    if not _free.acquire(timeout=limit_s):
-        raise HTTPException(503, "Too many questions are being answered; try again in a moment.")
-    try:
+    with _turn(limit_s):
         connection = _open_database(tuple(files)).cursor()
         timer = threading.Timer(limit_s, connection.interrupt)
         timer.daemon = True
@@ -94,7 +93,24 @@ def open_reader(stage: str, files: Sequence[str], limit_s: float = LIMIT_S) -> I
         finally:
             timer.cancel()
             connection.close()
+
+
+@contextmanager
+def _turn(limit_s: float) -> Iterator[None]:
+    """One of the few turns; a question that another one gives rise to shares that one's.
+
+    If it waited for a turn of its own, as many as there are turns could wait for each other.
+    """
+    if getattr(_here, "has_turn", False):
+        yield
+        return
+    if not _free.acquire(timeout=limit_s):
+        raise HTTPException(503, "Too many questions are being answered; try again in a moment.")
+    _here.has_turn = True
+    try:
+        yield
     finally:
+        _here.has_turn = False
         _free.release()
 
 

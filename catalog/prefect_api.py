@@ -31,7 +31,7 @@ class PrefectApi:
     def __init__(self, settings: Settings) -> None:
         if settings.prefect_api_url is None:
             raise HTTPException(503, NO_SERVER)
-        self.url = settings.prefect_api_url.rstrip("/")
+        self.url = settings.prefect_api_url.rstrip("/")  # may hold a password: shown to nobody
         headers = {}
         if settings.prefect_api_key:
             headers["authorization"] = f"Bearer {settings.prefect_api_key}"
@@ -97,7 +97,7 @@ class PrefectApi:
         try:
             return await self._client.request(method, self.url + path, json=body)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            told = f"The Prefect server at {self.url} does not answer ({type(error).__name__})."
+            told = f"The Prefect server does not answer ({type(error).__name__})."
             raise HTTPException(503, told) from error
 
 
@@ -107,5 +107,9 @@ def _read(answer: httpx.Response) -> dict[str, Any]:
         asked = f"{answer.request.method} {answer.request.url.path}"
         told = f"Prefect answered {answer.status_code} to {asked}: {answer.text[:300]}"
         raise HTTPException(502, told)
-    found = answer.json()
+    try:
+        found = answer.json()
+    except ValueError as error:
+        told = "What answers at PREFECT_API_URL is not Prefect's API: its address ends in /api."
+        raise HTTPException(502, told) from error
     return found if isinstance(found, dict) else {}

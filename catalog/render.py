@@ -23,9 +23,11 @@ UNKNOWN = "unknown"
 
 
 def page(request: Request, template: str, status_code: int = 200, **values: Any) -> Response:
-    """The rendered template; `run` among the values brings the navigation of that run."""
+    """The rendered template; `run` among the values brings its navigation and address (`root`)."""
+    run = values.get("run")
     given = {
         "run": None,
+        "root": run and run.address,
         **values,
         "path": request.url.path,
         "csrf": lambda: csrf_field(request),

@@ -18,12 +18,12 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from catalog.parquet_reader import open_reader
-from catalog.render import page, segment
-from catalog.review_journal import FOLDER, LABELS, Decision, decide, read_decisions, standing
+from catalog.render import page
+from catalog.review_journal import FOLDER, LABELS, decide, standing
 from catalog.review_queue import ITEMS_A_PAGE, find_disputed, open_items
 from catalog.runs_index import Run, open_run
 from catalog.sample_files import corpus_of, need
-from catalog.sample_filters import DECISIONS
+from catalog.sample_filters import DECISIONS, read_position
 from catalog.samples import TONES
 from catalog.security import check_form, require_token
 from catalog.untrusted import one_line, shown
@@ -39,8 +39,7 @@ def show_queue(request: Request) -> Response:
     run = open_run(request)
     labels = need(run, "label", "the review queue")
     corpus, decided = corpus_of(run), standing(run.path)
-    skip = request.query_params.get("skip", "0")
-    begin = int(skip) if skip.isdecimal() and len(skip) < 6 else 0
+    begin = read_position(request.query_params.get("skip", "0"))
     with open_reader("label", corpus.every_file) as reader:
         queue = find_disputed(reader, corpus, decided)
         items = open_items(reader, corpus, queue[begin : begin + ITEMS_A_PAGE])
@@ -79,29 +78,15 @@ def _take(request: Request, form: FormData) -> Response:
     need(run, "label", "the review queue")
     doc_id, by = _line(form, "doc_id", 200), _line(form, "annotator", MAX_NAME)
     note = _line(form, "note", MAX_NOTE)
-    before = standing(run.path).get(doc_id)
     if form.get("action") == "withdraw":
-        if before is None:
-            raise HTTPException(409, "Nothing stands about this document that could be withdrawn.")
-        decide(run.path, doc_id, None, by, note, before.rubric)
-    elif not _is_repeated(run, doc_id, by, note, form):
+        decide(run.path, doc_id, None, by, note, None)
+    else:
         score = str(form.get("human_score", ""))
         if score not in set("012345"):
             raise HTTPException(400, "Choose a score from 0 to 5.")
-        if before is not None:
-            raise HTTPException(409, f"{before.annotator} has decided this document already.")
         decide(run.path, doc_id, int(score), by, note, _rubric_of(run, doc_id))
     told = urlencode({"done": doc_id, "by": by})
-    return RedirectResponse(f"/runs/{segment(run.name)}/review?{told}", status_code=303)
-
-
-def _is_repeated(run: Run, doc_id: str, by: str, note: str, form: FormData) -> bool:
-    """Whether the very same decision was the last one about the document: a form sent twice."""
-    last: Decision | None = next(
-        (one for one in reversed(read_decisions(run.path)) if one.doc_id == doc_id), None
-    )
-    given = (str(form.get("human_score", "")), by, note)
-    return last is not None and (str(last.human_score), last.annotator, last.note) == given
+    return RedirectResponse(f"{run.address}/review?{told}", status_code=303)
 
 
 def _rubric_of(run: Run, doc_id: str) -> str:

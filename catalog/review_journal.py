@@ -37,16 +37,37 @@ class Decision:
 
 def decide(
     run: Path, doc_id: str, score: int | None, annotator: str, note: str, rubric: str | None
-) -> Decision:
-    """Write a decision down for good, and the labels that stand after it."""
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    decision = Decision(at, doc_id, score, annotator, note, rubric)
+) -> None:
+    """Write a decision down for good, and the labels that stand after it.
+
+    The very same one again (a form sent twice) adds nothing. Raises StageError where another score
+    stands, or none does that could be withdrawn: of two who decide at once, one does.
+    """
     folder = run / FOLDER
     folder.mkdir(exist_ok=True)
     with _alone(folder):
-        _append(folder / JOURNAL, json.dumps(asdict(decision), ensure_ascii=False))
-        _write_labels(folder, standing(run))
-    return decision
+        last = next((d for d in reversed(read_decisions(run)) if d.doc_id == doc_id), None)
+        said = None if last is None else (last.human_score, last.annotator, last.note)
+        if said != (score, annotator, note):
+            before = None if last is None or last.human_score is None else last
+            _check(doc_id, score, before)
+            at = datetime.now(UTC).isoformat(timespec="seconds")
+            about = before.rubric if before else rubric
+            decision = Decision(at, doc_id, score, annotator, note, about)
+            _append(folder / JOURNAL, json.dumps(asdict(decision), ensure_ascii=False))
+        _write_labels(folder, standing(run))  # also where somebody died before writing them
+
+
+def _check(doc_id: str, score: int | None, before: Decision | None) -> None:
+    if score is not None and before is not None:
+        raise StageError(
+            "review", f"{before.annotator} has decided about {doc_id} already",
+            "withdraw that decision first",
+        )  # fmt: skip
+    if score is None and before is None:
+        raise StageError(
+            "review", f"nothing stands about {doc_id} that could be withdrawn", "look at the queue"
+        )
 
 
 def standing(run: Path) -> dict[str, Decision]:
@@ -103,11 +124,12 @@ def _write_labels(folder: Path, decisions: dict[str, Decision]) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(folder / LABELS)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)  # the new names too
-    finally:
-        os.close(handle)
+    for place in (folder, folder.parent):  # the new names too
+        handle = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager

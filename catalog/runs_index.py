@@ -18,6 +18,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from catalog.render import segment
 from pipeline.errors import InputError, StageError
 from pipeline.manifest import MANIFEST
 from pipeline.stage import Sealed
@@ -41,6 +42,11 @@ class Run:
     problem: str | None = None
     damaged: bool = False
 
+    @property
+    def address(self) -> str:
+        """Where its pages are."""
+        return f"/runs/{segment(self.name)}"
+
     @cached_property
     def recipe(self) -> Mapping[str, Any]:
         """The recipe that it was made by; empty where there is none that can be read."""
@@ -49,7 +55,7 @@ class Run:
         loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
             found = yaml.load((self.path / RECIPE).read_bytes(), loader)  # noqa: S506  # a safe loader
-        except (OSError, yaml.YAMLError):
+        except (OSError, ValueError, yaml.YAMLError):  # ValueError: a date that is none
             return {}
         return found if isinstance(found, dict) else {}
 
@@ -124,7 +130,12 @@ class RunsIndex:
 
     def _open(self, name: str) -> Run | None:
         path = self.runs / name
-        signature, unfinished = _look_at(path)
+        try:
+            signature, unfinished = _look_at(path)
+        except FileNotFoundError:  # taken away meanwhile
+            return None
+        except OSError as error:
+            return Run(name, path, problem=f"it cannot be read ({error.strerror})", damaged=True)
         if not signature:
             return None
         known = self._known.get(name)

@@ -107,7 +107,7 @@ def _in_words(name: str, value: object) -> str:
 def read_filters(query: Mapping[str, str]) -> Filters:
     """The filters in an address; 400 for what can be no filter."""
     words = {
-        name: _word(query, name)
+        name: read_word(query, name)
         for name in ("reason", "source", "kind", "language", "licence", "arm", "address", "text")
     }
     return Filters(
@@ -120,19 +120,27 @@ def read_filters(query: Mapping[str, str]) -> Filters:
     )
 
 
-def _word(query: Mapping[str, str], name: str) -> str:
+def read_position(given: str) -> int:
+    """The row, character or item that a page begins with; 400 for what no page has made."""
+    if not (given.isdecimal() and len(given) < 16):
+        raise HTTPException(400, "The address does not say where the page begins.")
+    return int(given)
+
+
+def read_word(query: Mapping[str, str], name: str) -> str:
+    """A word to look for; empty where none is given."""
     return query.get(name, "").replace("\x00", "").strip()[:MAX_CHARS]
 
 
 def _choice(query: Mapping[str, str], name: str, choices: Mapping[str, str]) -> str:
-    given = _word(query, name)
+    given = read_word(query, name)
     if given and given not in choices:
         raise HTTPException(400, f"There is no {name} {given!r}; there are {', '.join(choices)}.")
     return given
 
 
 def _score(query: Mapping[str, str], name: str) -> float | None:
-    given = _word(query, name)
+    given = read_word(query, name)
     if not given:
         return None
     try:

@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from starlette.exceptions import HTTPException
-
 from catalog.parquet_reader import Reader
 from catalog.sample_files import Corpus, Files
-from catalog.sample_filters import Filters
+from catalog.sample_filters import Filters, read_position
 from catalog.sample_query import PAGE_ROWS, Place
 from catalog.sample_question import question
 from pipeline.errors import StageError
@@ -50,7 +48,7 @@ class Found:
 
 def search(reader: Reader, corpus: Corpus, filters: Filters, after: str) -> Found:
     """The next documents whose text holds the words, from where `after` says."""
-    begin, total = _position(after), _documents(corpus)
+    begin, total = read_position(after or "0"), _documents(corpus)
     places: list[Place] = []
     looked_to, files = begin, 0
     for stretch in _stretches(corpus, begin):
@@ -66,12 +64,6 @@ def search(reader: Reader, corpus: Corpus, filters: Filters, after: str) -> Foun
     return Found(
         places[:PAGE_ROWS], begin, looked_to, total, str(looked_to) if more else None
     )  # fmt: skip
-
-
-def _position(after: str) -> int:
-    if after and not (after.isdecimal() and len(after) < 16):
-        raise HTTPException(400, "The address does not say where the page begins.")
-    return int(after or 0)
 
 
 def _matching(

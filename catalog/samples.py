@@ -11,15 +11,24 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
 from catalog.parquet_reader import open_reader
-from catalog.render import TEMPLATES, in_words, number, page
+from catalog.render import in_words, number, page
 from catalog.review_journal import standing
 from catalog.runs_index import Run, open_run
 from catalog.sample_files import Corpus, corpus_of, need
-from catalog.sample_filters import DECISIONS, HEADINGS, LABELS, ORDERS, Filters, read_filters
+from catalog.sample_filters import (
+    DECISIONS,
+    HEADINGS,
+    LABELS,
+    ORDERS,
+    Filters,
+    read_filters,
+    read_position,
+    read_word,
+)
 from catalog.sample_journey import PART_CHARS, locate, read_journey
 from catalog.sample_query import choices, count, find_page, read_cursor
 from catalog.sample_rows import read_rows
@@ -96,7 +105,7 @@ def _words() -> dict[str, Any]:
 def show_sample(request: Request) -> Response:
     """One document, and everything known about it through the stages."""
     run, doc_id = open_run(request), request.path_params["doc_id"].replace("\x00", "")
-    corpus, start = corpus_of(run), _start(request)
+    corpus, start = corpus_of(run), read_position(request.query_params.get("from", "0"))
     with open_reader("clean", corpus.every_file) as reader:
         place = locate(reader, corpus, doc_id)
         if place is None:
@@ -111,13 +120,6 @@ def show_sample(request: Request) -> Response:
     )  # fmt: skip
 
 
-def _start(request: Request) -> int:
-    given = request.query_params.get("from", "0")
-    if not (given.isdecimal() and len(given) < 12):
-        raise HTTPException(400, "The address does not say where the text begins.")
-    return int(given)
-
-
 def show_rejected(request: Request) -> Response:
     """What a stage rejected before it was a document, with reason and evidence."""
     run, stage = open_run(request), request.path_params["stage"]
@@ -125,17 +127,15 @@ def show_rejected(request: Request) -> Response:
         raise HTTPException(404, f"There is no list of what the stage {stage} rejected.")
     sealed = need(run, stage, "the list of what was rejected")
     path = str(sealed.file("rejects.parquet"))
-    reason = request.query_params.get("reason", "").replace("\x00", "")[:200]
-    begin = request.query_params.get("after", "")
-    if begin and not (begin.isdecimal() and len(begin) < 16):
-        raise HTTPException(400, "The address does not say where the page begins.")
+    reason = read_word(request.query_params, "reason")
+    begin = read_position(request.query_params.get("after", "0"))
     with open_reader(stage, [path]) as reader:
         rows = reader.rows(
             "SELECT * FROM read_parquet($files, file_row_number = true) "
             "WHERE file_row_number >= $begin AND ($reason = '' OR reason = $reason) "
             "ORDER BY file_row_number LIMIT $most",
             {
-                "files": [path], "begin": int(begin or 0), "reason": reason,
+                "files": [path], "begin": begin, "reason": reason,
                 "most": REJECTS_A_PAGE + 1,
             },
         )  # fmt: skip
@@ -150,13 +150,7 @@ def show_rejected(request: Request) -> Response:
     )  # fmt: skip
 
 
-def _styles(request: Request) -> Response:
-    headers = {"cache-control": "public, max-age=300"}
-    return FileResponse(TEMPLATES / "pages.css", media_type="text/css", headers=headers)
-
-
 ROUTES = [
-    Route("/pages.css", _styles),
     Route("/runs/{run}/samples", show_samples),
     Route("/runs/{run}/samples/{doc_id}", show_sample),
     Route("/runs/{run}/rejected/{stage}", show_rejected),

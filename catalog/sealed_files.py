@@ -31,7 +31,7 @@ DOWNLOADED = {
 def address_of(run: Run, stage: str, name: str) -> str:
     """Where a sealed file of a run is served."""
     parts = "/".join(segment(part) for part in name.split("/"))
-    return f"/runs/{segment(run.name)}/files/{segment(stage)}/{parts}"
+    return f"{run.address}/files/{segment(stage)}/{parts}"
 
 
 def pictures_of(sealed: Sealed) -> list[str]:

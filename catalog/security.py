@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import time
 from collections.abc import Callable
 from urllib.parse import quote, urlsplit
@@ -42,6 +43,7 @@ HEADERS = {
 }
 PRIVATE = "no-store"  # of a response that does not say otherwise
 ALWAYS_OPEN = {"/login", "/style.css", "/enhance.js", "/icon.svg", "/healthz"}
+REPORT = re.compile(r"/runs/[^/]+/report")
 WRONG_TOKENS, WINDOW_S, ADDRESSES = 5, 60.0, 10_000
 
 
@@ -115,7 +117,7 @@ class Guard:
             self.check_token(request, given.strip())
             request.state.bearer = True
         path = request.url.path
-        is_report = request.method == "POST" and path.endswith("/report")  # it is signed itself
+        is_report = request.method == "POST" and bool(REPORT.fullmatch(path))  # signed itself
         if self.settings.token_to_read and not (path in ALWAYS_OPEN or is_report):
             require_token(request)
 
@@ -199,6 +201,7 @@ def csrf_field(request: Request) -> Markup:
     return Markup('<input type="hidden" name="csrf" value="{}">').format(token)
 
 
-def login_address(path: str) -> str:
-    """Where to sign in, and then come back to `path`."""
-    return f"/login?next={quote(path, safe='/')}"
+def login_address(request: Request) -> str:
+    """Where to sign in, and then come back to the page (a form's address is none)."""
+    back = request.url.path if request.method == "GET" else "/"
+    return f"/login?next={quote(back, safe='/')}"

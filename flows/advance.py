@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 from flows.recipe import Recipe
 from flows.trained_model import evaluate_trained
 from flows.trigger import describe_trigger, start_training
+from pipeline.addresses import whole_file
 from pipeline.approval import Decision, decide
 from pipeline.errors import InputError, StageError
 from pipeline.handoff_journal import (
@@ -124,22 +125,25 @@ def _do(step: Callable[[Handing], bool], handing: Handing) -> bool:
     before = handing.attempt[-1]
     try:
         return step(handing)
-    except StageError as error:
+    except Exception as error:
+        foreseen = isinstance(error, StageError)
+        trouble = str(error) if foreseen else f"an unforeseen {type(error).__name__} ({error})"
         if handing.attempt[-1] == before:
-            append_entry(
-                handing.run, before.state, by=before.by, reason=before.reason,
-                details={**before.details, "trouble": str(error)}, after={before.state},
-                fingerprint=handing.dataset,
-            )  # fmt: skip
+            with suppress(InputError):  # somebody was here in the meantime
+                append_entry(
+                    handing.run, before.state, by=before.by, reason=before.reason,
+                    details={**before.details, "trouble": trouble}, after={before.state},
+                    fingerprint=handing.dataset,
+                )  # fmt: skip
         raise
 
 
 def _verify(handing: Handing) -> bool:
     recipe, run, now = handing.recipe, handing.run, handing.attempt[-1].state
-    starts = describe_trigger(recipe, run, handing.delivery, handing.dataset)
     try:
+        starts = describe_trigger(recipe, run, handing.delivery, handing.dataset)
         offer = make_offer(run, recipe.training, recipe.handoff.key_variable, starts)
-    except StageError as error:
+    except Exception as error:
         handing.note("failed", now, reason=f"it does not verify: {error}")
         raise
     handing.note("verified", now, handoff_sha256=offer.handoff_sha256, **offer.figures)
@@ -207,7 +211,8 @@ def _judge(handing: Handing) -> bool:
     promotion = judge_promotion(results, handing.recipe.training.promote)
     page = describe_promotion(promotion)
     directory = journal_directory(handing.run, handing.dataset)
-    (directory / VERDICT).write_text(page)
+    with whole_file(str(directory / VERDICT)) as path:
+        path.write_text(page)
     handing.around.publish("handoff-verdict", page)
     state = "promoted" if promotion.verdict == PROMOTE else "held"
     broken = "; ".join(f"{r.rule}: {r.figure}" for r in promotion.rulings if not r.holds)

@@ -15,6 +15,7 @@ import click
 @click.argument("names", nargs=-1, required=True)
 def make_buckets(names: tuple[str, ...]) -> None:
     """Make the buckets NAMES where they are missing."""
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
     from fsspec import filesystem  # type: ignore[import-untyped]
 
     store = filesystem("s3")
@@ -22,7 +23,7 @@ def make_buckets(names: tuple[str, ...]) -> None:
         try:
             if not store.exists(name):
                 store.mkdir(name)
-        except OSError as error:
+        except (OSError, BotoCoreError) as error:  # the second: no store answers, or no keys
             raise click.ClickException(f"s3://{name} cannot be made: {error}") from error
         click.echo(f"s3://{name} is there")
 

@@ -27,15 +27,13 @@ _LOGGED = {"PREFECT_LOGGING_EXTRA_LOGGERS": "primer", "PREFECT_LOGGING_LEVEL": "
 
 def plan_deployments(recipe: Recipe, with_schedules: bool = True) -> list[dict[str, Any]]:
     """Every deployment of a recipe; without schedules, events start nothing either."""
+    # one object for all, which YAML writes once and refers to
     given = recipe.model_dump(mode="json", exclude_unset=True)
-    planned = [
-        _deployment(name, recipe.name, given, getattr(recipe.schedule, name), recipe)
-        for name in FLOWS
-    ]
+    planned = [_deployment(name, recipe, getattr(recipe.schedule, name), given) for name in FLOWS]
     watch = recipe.schedule.watch
     if watch is not None:
         looks = FlowSchedule(interval_s=watch.interval_s, when_busy="cancel")
-        planned.append(_deployment("new_shards", recipe.name, given, looks, recipe))
+        planned.append(_deployment("new_shards", recipe, looks, given))
         planned[0]["triggers"] = [_trigger(recipe.name)]
     if not with_schedules:
         for one in planned:
@@ -44,12 +42,12 @@ def plan_deployments(recipe: Recipe, with_schedules: bool = True) -> list[dict[s
 
 
 def _deployment(
-    flow: str, name: str, given: dict[str, Any], when: FlowSchedule, recipe: Recipe
+    flow: str, recipe: Recipe, when: FlowSchedule, given: dict[str, Any]
 ) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": recipe.name,
         "entrypoint": f"flows.deployed.{flow}",
-        "tags": [TAG, name],
+        "tags": [TAG, recipe.name],
         "parameters": {"recipe": given},
         "enforce_parameter_schema": True,
         "schedules": list(_schedules(flow, when, recipe.schedule.timezone)),

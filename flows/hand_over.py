@@ -17,7 +17,7 @@ import click
 from flows.recipe import Recipe, load_recipe
 from flows.report_back import report_back
 from flows.run import write_recipe
-from flows.wake import ENDED, flow_run_of, go_on, has_server
+from flows.wake import flow_run_of, go_on, has_server
 from pipeline.approval import decide, parse_decision
 from pipeline.environment import user_name
 from pipeline.errors import InputError, StageError, StoppedError
@@ -30,8 +30,8 @@ from pipeline.handoff_journal import (
     read_journal,
     state_of,
 )
-from pipeline.offer import make_offer, may_request, request_handoff
-from pipeline.training_report import TrainingReport, delivery_of
+from pipeline.offer import ENDED, make_offer, may_request, request_handoff
+from pipeline.training_report import delivery_of, parse_report
 
 _POLL_S = 2.0
 _NEXT = {
@@ -86,7 +86,7 @@ def report(
     directory = find_run(run)
     where = str(Path(model).resolve()) if model is not None and Path(model).exists() else model
     told = {"state": state, "model": where, "by": by, "reason": reason, "delivery": delivery}
-    report_back(directory, TrainingReport.model_validate(told), here)
+    report_back(directory, parse_report(told), here)
     _print_state(directory)
 
 
@@ -119,7 +119,7 @@ def _begin(
     if again and not (reason and reason.strip()):
         raise InputError("handoff", "--again needs a reason", "give --reason TEXT")
     request_handoff(run, by=by or user_name(), again=reason)
-    go_on(recipe, run, here=here)
+    go_on(recipe, run, here)
 
 
 def _decide(
@@ -133,13 +133,13 @@ def _decide(
             "set PREFECT_API_URL, or go on without it: --here",
         )  # fmt: skip
     decide(run, found)
-    go_on(recipe, run, found, here)
+    go_on(recipe, run, here)
 
 
 def _go_on(recipe: Recipe, run: Path, here: bool) -> None:
     """What was begun goes on; a training that does not report is asked after."""
     if not _ask_after_training(run, here) and _state(run).state not in ENDED:
-        go_on(recipe, run, here=here)
+        go_on(recipe, run, here)
 
 
 def _ask_after_training(run: Path, here: bool) -> bool:

@@ -6,6 +6,7 @@ is given `accept_report`. Where no flow waits to be woken, a process of its own 
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,18 +15,26 @@ from pathlib import Path
 from flows.apart import start_apart
 from flows.recipe import load_recipe
 from flows.wake import go_on
-from pipeline.errors import InputError, StageError
+from pipeline.errors import StageError
 from pipeline.handoff_journal import Entry, dataset_fingerprint, journal_directory, state_of
 from pipeline.manifest import read_manifest
-from pipeline.training_report import TrainingReport, check_report, delivery_of, record_report
+from pipeline.training_report import (
+    TrainingReport,
+    check_report,
+    delivery_of,
+    expected_delivery,
+    record_report,
+)
+
+log = logging.getLogger("primer")
 
 
 def report_back(run: Path, report: TrainingReport, here: bool = False) -> Entry:
     """Put a report into the journal, and let the handoff go on where the training has ended."""
     entry = record_report(run, report)
-    if entry.state == "running":
+    if not _something_follows(run, report):
         return entry
-    return go_on(load_recipe(run / "recipe.yaml"), run, report, here)
+    return go_on(load_recipe(run / "recipe.yaml"), run, here)
 
 
 def accept_report(run: Path, body: bytes, headers: Mapping[str, str]) -> Mapping[str, object]:
@@ -34,21 +43,35 @@ def accept_report(run: Path, body: bytes, headers: Mapping[str, str]) -> Mapping
     Raises DeliveryError (answer 401) and InputError (answer 422). It is back at once: what follows
     is done by a process of its own, or by the flow that it wakes.
     """
-    entry = record_report(run, check_report(run, body, headers))
-    if entry.state != "running":
+    report = check_report(run, body, headers)
+    entry = record_report(run, report)
+    if _something_follows(run, report):
         start_apart("flows.report_back", run.resolve(), journal_directory(run) / "evaluation.log")
     return {"state": entry.state, "at": entry.at}
+
+
+def _something_follows(run: Path, report: TrainingReport) -> bool:
+    """Whether the training has ended, and was of the dataset that is sealed in the run now."""
+    if report.state == "running":
+        return False
+    if report.delivery in {None, delivery_of(run)}:
+        return True
+    log.info("%s holds another dataset by now: the report is kept, and nothing follows", run)
+    return False
 
 
 @contextmanager
 def reporting(run: Path) -> Iterator[None]:
     """Report how the run's own stage 11 goes, if the handoff of its dataset waits for that."""
-    delivery = _expected(run)
+    sealed = (run / "10-handoff" / "manifest.json").exists()
+    delivery = expected_delivery(run) if sealed else None
     if delivery is None:
         yield
         return
     told = {"by": "stage 11", "delivery": delivery}
-    record_report(run, TrainingReport.model_validate({**told, "state": "running"}))
+    entry = state_of(run)
+    if entry is None or entry.state != "failed":  # where it is tried again its end counts alone
+        record_report(run, TrainingReport.model_validate({**told, "state": "running"}))
     try:
         yield
     except Exception as error:
@@ -60,31 +83,10 @@ def reporting(run: Path) -> Iterator[None]:
         report_back(run, TrainingReport.model_validate({**told, "state": "done"}))
 
 
-def _expected(run: Path) -> str | None:
-    """The delivery that the handoff waits for; None where it waits for none."""
-    entry = state_of(run) if (run / "10-handoff" / "manifest.json").exists() else None
-    if entry is None or entry.state not in {"triggered", "running", "failed"}:
-        return None
-    return delivery_of(run)
-
-
-def main(run: Path) -> None:
-    """Go on with the handoff of a run, and wake the flow that waits for what was reported."""
-    entry = state_of(run)
-    if entry is None:
-        raise InputError("handoff", f"no handoff of {run} was asked for", "primer handoff RUN")
-    report = None
-    if entry.state in {"done", "failed"}:
-        report = TrainingReport.model_validate({
-            "state": entry.state, "by": entry.by, "model": entry.details.get("model"),
-            "reason": entry.reason,
-        })  # fmt: skip
-    go_on(load_recipe(run / "recipe.yaml"), run, report)
-
-
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]))
+        directory = Path(sys.argv[1])
+        go_on(load_recipe(directory / "recipe.yaml"), directory)
     except StageError as failure:
         sys.stderr.write(f"primer: {failure}\n")
         sys.exit(failure.exit_code)

@@ -159,6 +159,8 @@ def _in_words(one: dict[str, Any]) -> str:
 
 async def _work(limit: int, once: bool) -> None:
     """Work on the pool's runs until a signal comes, whatever a shell made of its jobs' signals."""
+    import httpx
+
     from flows.served_worker import ServedWorker
 
     worker = ServedWorker(f"{socket.gethostname()}-{os.getpid()}", limit)
@@ -169,7 +171,10 @@ async def _work(limit: int, once: bool) -> None:
     try:
         await work
     except asyncio.CancelledError:
-        for run in await worker.plan_again():
-            log.info("%s is planned again", run)
+        try:
+            for run in await worker.plan_again():
+                log.info("%s is planned again", run)
+        except httpx.HTTPError as error:  # their missing heartbeats will be noticed
+            log.warning("the server cannot be told what was stopped (%s)", error)
     except Exception as error:
         raise StageError("serve", f"the worker failed ({error})", "start it again") from error

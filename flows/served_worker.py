@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 from prefect.workers.process import (
     ProcessJobConfiguration,
@@ -54,7 +55,10 @@ class ServedWorker(ProcessWorker):
         names = []
         async with get_client() as client:
             for found in self._under_way:
-                flow_run = await client.read_flow_run(found)
+                try:
+                    flow_run = await client.read_flow_run(found)
+                except ObjectNotFound:  # deleted in the meantime
+                    continue
                 state = flow_run.state
                 if state is None or (state.is_final() and not state.is_crashed()):
                     continue

@@ -31,7 +31,7 @@ import click
 from flows.topology_plan import COMPOSE, ROOT, Plan, Process, find_program, read_variables
 from flows.topology_processes import MARK, end_all, is_alive, mark_of, marked
 from flows.topology_supervisor import Supervisor
-from pipeline.errors import StageError
+from pipeline.errors import InputError, StageError
 
 _TRIES = 6  # of a start: what does not stay up for six is wrong, not early
 
@@ -207,8 +207,13 @@ def supervise(folder: Path, scale: tuple[str, ...], compose: Path) -> None:
 
 
 def _scale(words: tuple[str, ...]) -> dict[str, int]:
-    pairs = (word.partition("=") for word in words)
-    return {service: int(number) for service, _, number in pairs}
+    scale = {}
+    for word in words:
+        service, _, number = word.partition("=")
+        if not service or not number.isdecimal():
+            raise InputError("topology", f"--scale {word!r}", "give SERVICE=N, such as worker=3")
+        scale[service] = int(number)
+    return scale
 
 
 def table(shown: Topology) -> str:

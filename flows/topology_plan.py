@@ -73,6 +73,11 @@ class Plan:
     def processes(self) -> list[Process]:
         """One for every service without a profile, and as many as `scale` says."""
         services = self._services()
+        unknown = sorted(set(self.scale) - set(services))
+        if unknown:
+            raise InputError(
+                "topology", f"there is no service {unknown[0]!r}", f"known: {', '.join(services)}"
+            )
         addresses = {name: f"{self.network}.{at}" for at, name in enumerate(services, start=10)}
         further = count(100)  # addresses that nobody asks for by name
         found = []

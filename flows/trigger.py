@@ -11,10 +11,12 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
 
 from flows.recipe import Recipe
-from pipeline.errors import StageError
+from flows.wake import has_server, server_client, server_trouble
+from pipeline.errors import InputError, StageError
 from pipeline.handoff_journal import Entry, journal_directory
 from pipeline.manifest import hash_file
 from pipeline.offer import handoff_file
@@ -25,6 +27,9 @@ from pipeline.training_config import (
     fill_in,
 )
 from pipeline.training_report import TrainingReport
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import State
 
 
 def describe_trigger(recipe: Recipe, run: Path, delivery: str, dataset: str) -> str:
@@ -87,11 +92,17 @@ def _start_deployment(
     from prefect.deployments import run_deployment
     from prefect.exceptions import ObjectNotFound
 
-    try:
-        run = run_deployment(
-            trigger.name, parameters=fill_in(trigger.parameters, values), timeout=0,
-            as_subflow=False, idempotency_key=f"training-{delivery}",
+    if not has_server():  # Prefect would start one of its own, which knows no deployment
+        raise InputError(
+            "handoff", f"the deployment {trigger.name!r} is to train, and no Prefect server is "
+            "configured here", "set PREFECT_API_URL",
         )  # fmt: skip
+    try:
+        with server_trouble():
+            run = run_deployment(
+                trigger.name, parameters=fill_in(trigger.parameters, values), timeout=0,
+                as_subflow=False, idempotency_key=f"training-{delivery}",
+            )  # fmt: skip
     except ObjectNotFound as error:
         raise StageError(
             "handoff", f"there is no deployment {trigger.name!r}",
@@ -132,16 +143,11 @@ def ask_after(started: Entry) -> TrainingReport | None:
     details = started.details
     delivery = details.get("delivery")
     if "training_flow_run_id" in details:
-        from uuid import UUID
-
-        from prefect.client.orchestration import get_client
-
-        with get_client(sync_client=True) as client:
-            state = client.read_flow_run(UUID(details["training_flow_run_id"])).state
+        state = _state_of_flow(details["training_flow_run_id"]) if has_server() else None
         found = _STATES.get(state.type.value) if state else None
-        if found is None:
+        if state is None or found is None:
             return None
-        why = f"its flow run is {state.name}" if state else None
+        why = f"its flow run is {state.name}"
         return TrainingReport(state=found, by=details["deployment"], reason=why, delivery=delivery)
     if "order" in details:
         from flows.training_command import was_lost
@@ -150,3 +156,14 @@ def ask_after(started: Entry) -> TrainingReport | None:
             why = "its end was not seen: who watched it was killed"
             return TrainingReport(state="failed", by="command", reason=why, delivery=delivery)
     return None
+
+
+def _state_of_flow(flow_run_id: str) -> State[Any] | None:
+    """None where somebody has deleted it: then only the trainer can say how it ended."""
+    from prefect.exceptions import ObjectNotFound
+
+    with server_client() as client:
+        try:
+            return client.read_flow_run(UUID(flow_run_id)).state
+        except ObjectNotFound:
+            return None

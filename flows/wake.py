@@ -7,8 +7,10 @@ same command goes on when it is back.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -16,17 +18,20 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from flows.recipe import Recipe
+from pipeline.approval import Decision
 from pipeline.environment import prefect_api_url
 from pipeline.errors import StageError
 from pipeline.handoff_journal import Entry, attempt_of, read_journal
-from pipeline.training_report import delivery_of
+from pipeline.offer import ENDED
+from pipeline.training_report import TrainingReport, delivery_of
 from pipeline.versions import base_name
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import State
 
 log = logging.getLogger("primer")
-ENDED = {"rejected", "failed", "promoted", "held"}
+_SETTLES_S = 15  # a flow that has noted what it waits for is suspended within seconds
 
 
 def has_server() -> bool:
@@ -44,13 +49,10 @@ def flow_run_of(attempt: Sequence[Entry]) -> str | None:
     return named[-1] if named else None
 
 
-def go_on(
-    recipe: Recipe, run: Path, answer: BaseModel | None = None, here: bool = False
-) -> Entry:  # fmt: skip
+def go_on(recipe: Recipe, run: Path, here: bool = False) -> Entry:
     """Do what can be done now, or see to it that a flow does; returns where the journal stands.
 
-    `answer` is what was put into the journal, for a flow that is suspended until it comes. With
-    `here` this process goes on, whatever the server says.
+    With `here` this process goes on, whatever the server says.
     """
     from flows.advance import InProcess, advance
 
@@ -58,9 +60,9 @@ def go_on(
     ended = attempt[-1].state in ENDED  # then there is only a flow to be told
     if here or not has_server():
         return attempt[-1] if ended else advance(recipe, run, InProcess())
-    with _client() as client:
+    with server_client() as client:
         flow = flow_run_of(attempt)
-        if (flow is not None and _carries_on(client, UUID(flow), answer)) or ended:
+        if (flow is not None and _carries_on(client, UUID(flow), attempt[-1])) or ended:
             return attempt[-1]
         deployment = f"handoff/{base_name(run)}"
         started = _start_flow(client, deployment, recipe, run, len(attempt))
@@ -71,15 +73,12 @@ def go_on(
     return attempt[-1]
 
 
-def _carries_on(client: SyncPrefectClient, flow: UUID, answer: BaseModel | None) -> bool:
+def _carries_on(client: SyncPrefectClient, flow: UUID, entry: Entry) -> bool:
     """Whether the flow run is at work, or waits for what is not there yet, or was woken now."""
-    from prefect.exceptions import ObjectNotFound
     from prefect.states import Cancelled
 
-    try:
-        state = client.read_flow_run(flow).state
-    except ObjectNotFound:
-        return False
+    answer = _answer_in(entry)
+    state = _settled_state(client, flow, None if answer is None else entry.at)
     if state is None or not state.is_paused():
         return state is not None and not state.is_final()
     if answer is None:
@@ -91,6 +90,39 @@ def _carries_on(client: SyncPrefectClient, flow: UUID, answer: BaseModel | None)
     log.warning("flow run %s cannot be woken (%s): another one goes on", flow, result.details)
     client.set_flow_run_state(flow, Cancelled(message="another flow run goes on"), force=True)
     return False
+
+
+def _answer_in(entry: Entry) -> BaseModel | None:
+    """What an entry says, as the input that a suspended flow waits for; None where it is none."""
+    if entry.state in {"approved", "rejected"}:
+        decision = "approve" if entry.state == "approved" else "reject"
+        told: dict[str, Any] = {"decision": decision, "by": entry.by, "reason": entry.reason}
+        return Decision.model_validate(told)
+    if entry.state in {"done", "failed"} and entry.by is not None:  # else no trainer said so
+        told = {"state": entry.state, "by": entry.by, "reason": entry.reason}
+        return TrainingReport.model_validate({**told, "model": entry.details.get("model")})
+    return None
+
+
+def _settled_state(client: SyncPrefectClient, flow: UUID, answered: str | None) -> State | None:
+    """The state of a flow run; None where it is gone.
+
+    One that is running at the moment of the answer may be about to wait for it, and would then
+    miss it: it is given the time to be suspended.
+    """
+    from prefect.exceptions import ObjectNotFound
+
+    while True:
+        try:
+            state = client.read_flow_run(flow).state
+        except ObjectNotFound:
+            return None
+        if answered is None or state is None or not state.is_running():
+            return state
+        age_s = (datetime.now(UTC) - datetime.fromisoformat(answered)).total_seconds()
+        if not 0 <= age_s <= _SETTLES_S:
+            return state
+        time.sleep(1)
 
 
 def _start_flow(
@@ -119,19 +151,26 @@ def is_carried_on_by_another(attempt: Sequence[Entry], flow_run_id: str) -> bool
     flow = flow_run_of(attempt)
     if flow is None or flow == flow_run_id:
         return False
-    with _client() as client:
-        return _carries_on(client, UUID(flow), None)
+    with server_client() as client:
+        return _carries_on(client, UUID(flow), attempt[-1])
 
 
 @contextmanager
-def _client() -> Iterator[SyncPrefectClient]:
-    """A client, whose trouble with the server is one line."""
-    import httpx
+def server_client() -> Iterator[SyncPrefectClient]:
+    """A client of the Prefect server, whose trouble with it is one line."""
     from prefect.client.orchestration import get_client
 
+    with server_trouble(), get_client(sync_client=True) as client:
+        yield client
+
+
+@contextmanager
+def server_trouble() -> Iterator[None]:
+    """Make what asking the Prefect server raises one line."""
+    import httpx
+
     try:
-        with get_client(sync_client=True) as client:
-            yield client
+        yield
     except httpx.HTTPError as error:
         raise StageError(
             "handoff", f"the Prefect server cannot be asked ({type(error).__name__}: {error})",

@@ -16,10 +16,8 @@ from typing import Any
 
 from pipeline.environment import proxy_for, secret
 from pipeline.errors import InputError, StageError
-from pipeline.signed_delivery import HANDOFF, check_delivery, sign_delivery
+from pipeline.signed_delivery import HANDOFF, sign_delivery
 from pipeline.training_config import WebhookTrigger
-
-__all__ = ["check_delivery", "send_webhook"]
 
 log = logging.getLogger("primer")
 _LONGEST_WAIT_S = 300.0

@@ -179,6 +179,14 @@ def _own_faults(card: Sealed) -> Iterator[str]:
         described = read_described(card.path)
     except (ValueError, yaml.YAMLError):
         return  # told already
+    try:
+        yield from _promise_faults(card, described)
+    except (AttributeError, KeyError, TypeError) as error:
+        yield f"what the card's parts promise cannot be followed ({type(error).__name__})"
+
+
+def _promise_faults(card: Sealed, described: Mapping[str, Any]) -> Iterator[str]:
+    """Promises that are not held; raises AttributeError, KeyError or TypeError for other forms."""
     yield from (f"croissant.json: {fault}" for fault in find_faults(described["croissant"]))
     for one in described["croissant"].get("distribution", []):
         entry = card.manifest.files.get(one.get("contentUrl", ""))

@@ -18,7 +18,7 @@ from pipeline.errors import InputError
 
 def runs_directory() -> Path:
     """Where runs live: `PRIMER_RUNS`, else `runs/` below the working directory."""
-    address = os.environ.get("PRIMER_RUNS", "runs")
+    address = os.environ.get("PRIMER_RUNS") or "runs"
     if "://" in address:
         raise InputError(
             "environment",

@@ -105,8 +105,9 @@ def append_entry(
                 f"see primer handoff {run.name}",
             )  # fmt: skip
         os.ftruncate(file, _whole_bytes(path))
-        line = json.dumps(asdict(entry), ensure_ascii=False, allow_nan=False) + "\n"
-        os.write(file, line.encode())
+        line = (json.dumps(asdict(entry), ensure_ascii=False, allow_nan=False) + "\n").encode()
+        while line:  # a disk that is nearly full takes a part, and refuses the rest
+            line = line[os.write(file, line) :]
         os.fsync(file)
     _flush_directory(path.parent)
     return entry

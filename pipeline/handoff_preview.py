@@ -76,7 +76,7 @@ def _arms(handoff: Handoff) -> Iterator[str]:
 
 
 def _licences(handoff: Handoff, chosen: str) -> Iterator[str]:
-    arm = next((arm for arm in handoff.arms if arm.name == chosen), handoff.arms[-1])
+    arm = next(arm for arm in handoff.arms if arm.name == chosen)
     yield from ("", f"## Licences of {plain(arm.name)}, before the cut to equal tokens", "")
     for licence, documents in sorted(arm.licences.items(), key=lambda row: (-row[1], row[0])):
         yield f"- {plain(licence)}: {documents:,} documents"

@@ -27,11 +27,14 @@ _GIVEN = ("counts", "problem", "cure")  # what a line may say besides, by `extra
 
 
 def set_up_logging() -> None:
-    """Warnings of everybody and all that Primer says, to standard error; once or again."""
+    """Warnings of everybody and all that Primer says, to standard error.
+
+    Plain lines leave a host's own handlers alone; JSON takes their place, so that no line is other.
+    """
     handler = logging.StreamHandler(sys.stderr)
     is_json = log_format() == "json"
     handler.setFormatter(JsonLines() if is_json else logging.Formatter("%(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=is_json)
     logging.getLogger("primer").setLevel(logging.INFO)
     logging.captureWarnings(is_json)  # a warning that is no object would break the lines
 

@@ -47,7 +47,7 @@ def counted(stage: str, advance: Callable[..., None]) -> Callable[..., None]:
     """A progress bar's `advance` that counts what it moves by."""
 
     def count_and_advance(n: int = 1, note: str | None = None) -> None:
-        if n:
+        if n > 0:  # a training that goes back takes steps back
             count_progress(stage, n)
         advance(n, note)
 

@@ -53,7 +53,6 @@ class Deliveries:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(self._open()) as store, store:
-            store.execute("create table if not exists nonces (nonce text primary key, at integer)")
             for table in ("nonces", "acted"):
                 store.execute(f"create table if not exists {table} (id text primary key, at int)")
 

@@ -154,13 +154,12 @@ def fill_in(given: Any, values: dict[str, str]) -> Any:
 
 
 def _check_placeholders(given: Any) -> None:
-    texts = given if isinstance(given, list | tuple) else [given]
     if isinstance(given, dict):
-        texts = list(given.values())
-    for text in texts:
-        if isinstance(text, dict | list | tuple):
-            _check_placeholders(text)
-        elif isinstance(text, str):
-            for name in _PLACEHOLDER.findall(text):
-                if name not in NAMES:
-                    raise ValueError(f"unknown placeholder {{{name}}}; known: {', '.join(NAMES)}")
+        given = list(given.values())
+    if isinstance(given, list | tuple):
+        for value in given:
+            _check_placeholders(value)
+    elif isinstance(given, str):
+        for name in _PLACEHOLDER.findall(given):
+            if name not in NAMES:
+                raise ValueError(f"unknown placeholder {{{name}}}; known: {', '.join(NAMES)}")

@@ -58,6 +58,28 @@ def delivery_of(run: Path, fingerprint: str | None = None) -> str:
     return f"{found[:16]}-{len(asked)}"
 
 
+def expected_delivery(run: Path) -> str | None:
+    """The attempt whose training may report; None where none was started, or it has been judged."""
+    dataset = dataset_fingerprint(run)
+    attempt = attempt_of(read_journal(run, dataset))
+    if last_with(attempt, "triggered") is None:
+        return None
+    is_open = attempt[-1].state in {"triggered", "running", "failed"}
+    return delivery_of(run, dataset) if is_open else None
+
+
+def parse_report(told: Mapping[str, object] | bytes) -> TrainingReport:
+    """A report from its fields, or from JSON; InputError where it is none."""
+    try:
+        if isinstance(told, bytes):
+            return TrainingReport.model_validate_json(told)
+        return TrainingReport.model_validate(told)
+    except ValidationError as error:
+        (wrong, *_) = error.errors(include_url=False)
+        where = ".".join(map(str, wrong["loc"])) or "the body"
+        raise InputError("report", f"{where}: {wrong['msg'].lower()}", "correct it") from error
+
+
 def check_report(run: Path, body: bytes, headers: Mapping[str, str]) -> TrainingReport:
     """The report that came over the network, if a holder of the key sent it, and sent it now.
 
@@ -69,12 +91,7 @@ def check_report(run: Path, body: bytes, headers: Mapping[str, str]) -> Training
         raise InputError("report", f"{variable} holds no key", f"export {variable}")
     store = Deliveries(journal_directory(run) / "reports.sqlite")
     check_delivery(REPORT, headers, body, key, store)
-    try:
-        return TrainingReport.model_validate_json(body)
-    except ValidationError as error:
-        (wrong, *_) = error.errors(include_url=False)
-        where = ".".join(map(str, wrong["loc"])) or "the body"
-        raise InputError("report", f"{where}: {wrong['msg'].lower()}", "correct it") from error
+    return parse_report(body)
 
 
 def record_report(run: Path, report: TrainingReport) -> Entry:
@@ -87,9 +104,12 @@ def record_report(run: Path, report: TrainingReport) -> Entry:
     same = last_with(attempt, report.state)
     if same is not None and same.details.get("model") == model and _nothing_new(attempt, report):
         return same
+    after = _AFTER[report.state]
+    if last_with(attempt, "triggered") is None:  # it failed before anybody had approved it
+        after = after - {"failed"}
     return append_entry(
         run, report.state, by=report.by, reason=report.reason, fingerprint=dataset,
-        details={"model": model} if model else {}, after=_AFTER[report.state],
+        details={"model": model} if model else {}, after=after,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass, field
 
 import pyarrow.parquet as pq
+from catalog_server import XSS
 
 from benchmarks.sealed_runs import seal
 from pipeline.clean_examples import EXAMPLE
@@ -24,7 +25,6 @@ from pipeline.records import (
 )
 from pipeline.splits import ValidationConfig, in_validation
 
-XSS = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}"
 TROJAN = "if level != 'user\u202e \u2066// Check if admin\u2069 \u2066': \x00\x1b[31m"
 INJECTION = "'; DROP TABLE documents; -- ' OR '1'='1"
 SEED, SHARE = 7, 0.2

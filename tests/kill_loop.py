@@ -42,7 +42,7 @@ CHANGES = ("ingest.tasks=1", "ingest.sources.0.include=['[a-d]*.py']",
 SMALL = [word for change in CHANGES for word in ("--set", change)]
 FLOWS = ("curate", "train", "evaluate")
 VICTIMS = ("flow", "worker", "server", "database", "machine")
-SILENCE_S = 45
+SILENCE_S = 75  # more than a server takes to start on a busy machine
 LATEST_S = 15.0  # after a run has come further
 FOR_THE_AUTOMATION_S = 180  # then a person looks
 FOR_A_RUN_S = 900
@@ -90,7 +90,9 @@ class Loop:
             self.killed_at = -1
             for flow in FLOWS:
                 self.carry(flow)
-            self.wrong += compare(undisturbed / "smoke", run)
+            found = compare(undisturbed / "smoke", run)
+            print(f"a journey is complete: {found or 'as the undisturbed one'}", flush=True)
+            self.wrong += found
             journeys += 1
         return journeys
 
@@ -140,7 +142,8 @@ class Loop:
             given_up = kind == "CRASHED" and now > RESUMES
             if not resumed and (given_up or time.monotonic() - began > FOR_THE_AUTOMATION_S):
                 resumed = True
-                seen.append(self.machine.primer("resume", "smoke").strip())
+                self.machine.primer("resume", "smoke")
+                seen.append("`primer resume`")
             time.sleep(0.5)
 
     def state(self, run):

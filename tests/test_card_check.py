@@ -33,6 +33,7 @@ def test_a_sealed_card_holds(sealed, capsys):
     assert "says what the manifests say" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_the_command_prints_checks_and_publishes(sealed, tmp_path, capsys):
     assert work_on_card(sealed, is_check=False, place=None)
     assert capsys.readouterr().out == (sealed / "09-card" / "README.md").read_text() + "\n"
@@ -92,6 +93,15 @@ def test_every_fault_is_named(tmp_path, capsys):
         r"samples/raw\.md: is promised and missing",
     ):
         assert re.search(f"^{fault}", said, re.M), (fault, said)
+
+
+@pytest.mark.parametrize("name", ["croissant", "prov", "changes"])
+@pytest.mark.parametrize("content", ["[]", '{"distribution": [1], "used": [1]}', "{", "null"])
+@pytest.mark.long
+def test_a_part_of_another_form_is_a_fault_and_no_traceback(tmp_path, name, content):
+    run = copy_run(tmp_path)
+    (run / "09-card" / f"{name}.json").write_text(content)
+    assert len(check_card(run)) > 1
 
 
 def test_rows_that_are_not_there_are_missed(tmp_path):

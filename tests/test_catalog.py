@@ -3,12 +3,15 @@
 import json
 import re
 import shutil
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from catalog_server import MODEL, XSS, client, png, seal_run, stages_of
+from catalog_server import MODEL, TOKEN, XSS, client, png, seal_run, stages_of
 from made_once import made_once
 
+from catalog import runs_index
 from catalog.compare import change
 from catalog.lineage_drawing import draw_edges, lay_out
 from catalog.lineage_graph import Node, trace
@@ -95,6 +98,7 @@ def test_damaged_empty_and_unfinished_runs_are_shown_as_such(own):
     (own / "other" / "05-apply-filter.abc.partial").mkdir()
     (own / "not-a-run").mkdir()
     (own / ".prefect").mkdir()
+    (own / "other" / "recipe.yaml").write_text("name: other\nwhen: 2026-13-45\n")
     browser = client(own)
     page = browser.get("/").text
     assert "is damaged" in page
@@ -150,6 +154,47 @@ def test_a_decision_without_a_server_is_not_taken(own):
     assert state_of(run).state == "waiting"
 
 
+def test_a_directory_that_cannot_be_read_hides_no_other(own, monkeypatch):
+    def look(path):
+        if path.name == "first":
+            raise PermissionError(13, "Permission denied")
+        if path.name == "other":
+            raise FileNotFoundError  # it was listed, and taken away
+        return look_at(path)
+
+    look_at = runs_index._look_at
+    monkeypatch.setattr(runs_index, "_look_at", look)
+    runs = {run.name: run for run in RunsIndex(own).all()}
+    assert set(runs) == {"first", "first-v2", "hostile"}
+    assert runs["first"].problem == "it cannot be read (Permission denied)"
+    assert client(own).get("/").status_code == 200
+
+
+def test_an_address_that_is_not_prefects_api_is_told(own):
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>not JSON</html>")
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"http://user:pass@127.0.0.1:{server.server_port}"
+        browser = client(own, token=TOKEN, prefect_api_url=address)
+        bearer = {"authorization": f"Bearer {TOKEN}"}
+        answer = browser.post("/runs/first/handoff/start", data={"by": "Ada"}, headers=bearer)
+        server.shutdown()
+    assert answer.status_code == 502
+    assert "its address ends in /api" in answer.text
+    assert state_of(own / "first") is None
+    gone = browser.post("/runs/first/handoff/start", data={"by": "Ada"}, headers=bearer)
+    assert gone.status_code == 503
+    assert "user:pass" not in gone.text
+
+
 def test_a_run_is_read_again_only_when_it_changed(own):
     index = RunsIndex(own)
     before = {run.name: run for run in index.all()}
@@ -160,6 +205,7 @@ def test_a_run_is_read_again_only_when_it_changed(own):
     assert after["other"] is before["other"]
 
 
+@pytest.mark.long
 def test_a_hundred_runs_open_at_once(runs, tmp_path):
     for i in range(100):
         (tmp_path / f"run-{i}").symlink_to(runs / ("first", "other")[i % 2])

@@ -5,8 +5,8 @@ import re
 import shutil
 
 import pytest
-from catalog_corpus import XSS, seal_planted
-from catalog_server import client
+from catalog_corpus import seal_planted
+from catalog_server import XSS, client
 from hypothesis import given
 from hypothesis import strategies as st
 from made_once import made_once

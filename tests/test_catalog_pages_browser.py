@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from catalog_corpus import XSS, seal_planted
-from catalog_server import TOKEN, served
+from catalog_corpus import seal_planted
+from catalog_server import TOKEN, XSS, served
 
 from catalog.review_journal import standing
 from catalog.settings import Settings

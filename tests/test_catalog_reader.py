@@ -1,5 +1,6 @@
 """What the catalog says of files that are broken, of runs that stopped, and what it never opens."""
 
+import threading
 from types import MappingProxyType
 
 import pytest
@@ -77,3 +78,26 @@ def test_a_question_that_takes_too_long_is_given_up():
     with pytest.raises(HTTPException) as given_up, open_reader("clean", [], limit_s=0.1) as reader:
         reader.number("SELECT count(*) AS n FROM range(100000000) a, range(100000) b", {})
     assert given_up.value.status_code == 503
+
+
+def test_a_question_within_a_question_waits_for_nobody(monkeypatch):
+    monkeypatch.setattr("catalog.parquet_reader._free", threading.BoundedSemaphore(1))
+    with open_reader("clean", [], limit_s=5) as reader:
+        with open_reader("clean", [], limit_s=0.01) as other:
+            assert other.number("SELECT 1 AS n", {}) == 1
+        assert reader.number("SELECT 2 AS n", {}) == 2
+        told = []
+
+        def ask():
+            try:
+                with open_reader("clean", [], limit_s=0.01):
+                    told.append("let in")
+            except HTTPException as error:
+                told.append(error.status_code)
+
+        thread = threading.Thread(target=ask)  # somebody else does wait
+        thread.start()
+        thread.join()
+    assert told == [503]
+    with open_reader("clean", [], limit_s=5) as reader:
+        assert reader.number("SELECT 3 AS n", {}) == 3

@@ -3,10 +3,12 @@
 import json
 import multiprocessing
 import os
+import shutil
 
 import pytest
-from catalog_corpus import XSS, seal_planted
-from catalog_server import TOKEN, client, form_token, sign_in
+from catalog_corpus import seal_planted
+from catalog_server import TOKEN, XSS, client, form_token, sign_in
+from made_once import made_once
 
 from catalog.parquet_reader import open_reader
 from catalog.review_journal import decide, read_decisions, standing
@@ -24,7 +26,8 @@ FORM = {"doc_id": "kept00", "human_score": "4", "annotator": "Ada", "note": "It 
 
 @pytest.fixture
 def run(tmp_path):
-    return seal_planted(tmp_path / "planted", "apply-filter")
+    made = made_once("catalog-filtered", lambda at: seal_planted(at / "planted", "apply-filter"))
+    return shutil.copytree(made / "planted", tmp_path / "planted")
 
 
 def send(browser, form=FORM, **changes):
@@ -113,6 +116,27 @@ def test_only_with_the_token_and_from_our_own_page(run):
     assert browser.post(ROOT, data={"csrf": token, **FORM}, headers=forged).status_code == 403
     assert not (run / "reviews").exists()
     assert send(browser).status_code == 303
+
+
+def test_of_two_who_decide_at_once_one_does(run):
+    decide(run, "a", 1, "Ada", "why", None)
+    with pytest.raises(StageError, match="Ada has decided about a already"):
+        decide(run, "a", 2, "Bob", "why", None)
+    decide(run, "a", None, "Bob", "a slip", None)
+    decide(run, "a", None, "Bob", "a slip", None)  # the form sent twice
+    with pytest.raises(StageError, match="nothing stands about a"):
+        decide(run, "a", None, "Ada", "a slip", None)
+    decide(run, "a", 2, "Bob", "why", None)
+    assert [one.human_score for one in read_decisions(run)] == [1, None, 2]
+
+
+def test_a_form_sent_again_writes_the_labels_that_a_crash_left_out(run):
+    labels = run / "reviews/human_labels.jsonl"
+    decide(run, "a", 1, "Ada", "why", None)
+    labels.unlink()
+    decide(run, "a", 1, "Ada", "why", None)
+    assert read_human_labels(labels)["a"].score == 1
+    assert len(read_decisions(run)) == 1
 
 
 def test_half_a_line_is_no_decision_and_harms_no_other(run):

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 from urllib.parse import quote
 
 import pytest
-from catalog_corpus import INJECTION, XSS, Planted, document, seal_planted
-from catalog_server import client
+from catalog_corpus import INJECTION, Planted, document, seal_planted
+from catalog_server import XSS, client
 from made_once import made_once
 
 from catalog.parquet_reader import open_reader

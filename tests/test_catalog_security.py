@@ -283,7 +283,9 @@ def test_buttons_need_the_token_and_pages_do_not_show_them(runs):
     page = stranger.get("/runs/run/handoff").text
     assert "<form" not in page.partition("<main")[2]
     for rest in ("start", "go-on", "decide"):
-        assert stranger.post(f"/runs/run/handoff/{rest}", headers=OURS).status_code == 401
+        answer = stranger.post(f"/runs/run/handoff/{rest}", headers=OURS)
+        assert answer.status_code == 401
+        assert 'class="button" href="/login?next=/"' in answer.text  # a form is no page to go to
 
 
 def test_a_body_that_is_too_long_is_refused(runs):
@@ -304,6 +306,8 @@ def test_a_report_is_taken_only_by_whoever_checks_it(runs, error, status):
     assert browser.post("/runs/run/report", content=b"{}").status_code == status
     assert client(runs).post("/runs/run/report", content=b"{}").status_code == 404
     assert browser.get("/runs/run/report").status_code in {401, 405}
+    for address in ("/runs/run/handoff/report", "/report", "/runs/report"):
+        assert browser.post(address, content=b"{}").status_code == 401
 
 
 @pytest.mark.parametrize(

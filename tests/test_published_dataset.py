@@ -116,6 +116,7 @@ def test_mlcroissant_loads_the_records_of_every_set_and_refuses_changed_bytes(pl
     assert "is not identical with the reference" in str(refused.value.__cause__)
 
 
+@pytest.mark.long
 def test_a_part_of_several_files_is_one_record_set(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.card_data._FILE_BYTES", 1)
     arms, card = small_run()["decontaminate"], small_run()["card"]

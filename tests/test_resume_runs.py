@@ -123,7 +123,7 @@ def beat(api, run):
         pass
 
 
-@pytest.mark.long
+@pytest.mark.slow  # two minutes, most of which it waits
 @pytest.mark.timeout(600)
 def test_the_automations_find_the_silent_and_plan_the_crashed_again_but_not_for_ever(environment):
     api = environment["PREFECT_API_URL"]

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flows.topology import Topology, table
+from flows.topology import Topology, table, topology
 from flows.topology_plan import (
     COMPOSE,
     ROOT,
@@ -71,6 +71,13 @@ def test_commands_health_and_order_are_those_of_the_compose_file(processes):
     assert set(order) == set(STARTED)
     for process in processes.values():
         assert all(order.index(need) < order.index(process.service) for need in process.needs)
+
+
+@pytest.mark.parametrize("scale", ["worker", "worker=x", "=2", "wroker=2"])
+def test_a_scale_that_is_none_is_refused_in_a_line(scale, tmp_path):
+    with pytest.raises(InputError, match=r"--scale|there is no service 'wroker'; known: .*worker"):
+        topology.main(["up", "--dir", str(tmp_path), "--scale", scale], standalone_mode=False)
+    assert marked(tmp_path) == []
 
 
 def test_services_share_volumes_and_nothing_in_memory(plan, processes):

@@ -5,12 +5,20 @@ import json
 import pytest
 from offered_run import YES, make_run, offered, started, states
 
-from flows.report_back import reporting
+from flows.report_back import report_back, reporting
 from pipeline.approval import decide
 from pipeline.errors import InputError
-from pipeline.handoff_journal import state_of
+from pipeline.handoff_journal import append_entry, dataset_fingerprint, read_journal, state_of
+from pipeline.manifest import read_manifest, write_manifest
+from pipeline.offer import request_handoff
 from pipeline.signed_delivery import REPORT, DeliveryError, sign_delivery
-from pipeline.training_report import TrainingReport, check_report, delivery_of, record_report
+from pipeline.training_report import (
+    TrainingReport,
+    check_report,
+    delivery_of,
+    parse_report,
+    record_report,
+)
 
 
 @pytest.fixture
@@ -61,7 +69,35 @@ def test_the_journeys_own_stage_reports_where_a_handoff_waits_for_it(run, monkey
         pass
     assert states(run) == []
     started(run)
-    with pytest.raises(MemoryError), reporting(run):
-        raise MemoryError("out of memory")
-    assert states(run)[-2:] == ["running", "failed"]
+    for _ in range(2):  # the second time as somebody starts it again
+        with pytest.raises(MemoryError), reporting(run):
+            raise MemoryError("out of memory")
+        assert states(run)[-3:] == ["triggered", "running", "failed"]
     assert (state_of(run).state, state_of(run).reason) == ("failed", "out of memory")
+
+
+def test_what_was_never_approved_cannot_be_done(run):
+    request_handoff(run, by="Bo")
+    append_entry(run, "failed", reason="it does not verify: a byte was flipped")
+    with pytest.raises(InputError, match="is failed: it cannot be done"):
+        record_report(run, TrainingReport(state="done", by="gpu-7", model="/models/x"))
+    with reporting(run):
+        pass
+    assert states(run) == ["requested", "failed"]
+
+
+def test_a_report_of_a_dataset_that_is_gone_is_kept_and_starts_nothing(run, monkeypatch):
+    monkeypatch.setattr("flows.wake.has_server", lambda: False)
+    started(run)
+    delivery, before = delivery_of(run), dataset_fingerprint(run)
+    anew = read_manifest(run / "10-handoff").model_copy(update={"fingerprint": "0" * 64})
+    write_manifest(run / "10-handoff", anew)
+    report_back(run, TrainingReport(state="done", by="gpu-7", model="/x", delivery=delivery))
+    assert state_of(run, before).state == "done"
+    assert read_journal(run) == []
+
+
+@pytest.mark.parametrize(("field", "given"), [("by", ""), ("reason", "x" * 5_000)])
+def test_what_is_no_report_is_refused_in_a_line(field, given):
+    with pytest.raises(InputError, match=f"report: {field}: string should have at"):
+        parse_report({"state": "failed", "by": "gpu-7", field: given})
