@@ -4,10 +4,12 @@ Its tables are what the stages write, row by row; only their contents are made u
 """
 
 import json
+import shutil
 from dataclasses import dataclass, field
 
 import pyarrow.parquet as pq
 from catalog_server import XSS
+from made_once import made_once
 
 from benchmarks.sealed_runs import seal
 from pipeline.clean_examples import EXAMPLE
@@ -89,6 +91,16 @@ def seal_planted(run, until="decontaminate", planted=None):
         if write.__name__[1:].replace("_", "-") == until:
             break
     return run
+
+
+def planted_runs():
+    """A directory with the run `planted`, whole; not to be changed."""
+    return made_once("catalog-planted", lambda place: seal_planted(place / "planted"))
+
+
+def copy_planted(place):
+    """The whole run again, to be changed; returns its directory."""
+    return shutil.copytree(planted_runs() / "planted", place / "planted")
 
 
 def _ingest(run, planted):

@@ -104,6 +104,7 @@ def test_a_part_of_another_form_is_a_fault_and_no_traceback(tmp_path, name, cont
     assert len(check_card(run)) > 1
 
 
+@pytest.mark.long
 def test_rows_that_are_not_there_are_missed(tmp_path):
     run = copy_run(tmp_path)
     card = run / "09-card"
@@ -116,6 +117,7 @@ def test_rows_that_are_not_there_are_missed(tmp_path):
     assert any("num_examples" in fault or "row 'raw'" in fault for fault in said)
 
 
+@pytest.mark.long
 def test_a_card_of_another_run_or_version_is_one_fault(tmp_path):
     run = copy_run(tmp_path)
     card = run / "09-card"

@@ -5,7 +5,7 @@ import re
 import shutil
 
 import pytest
-from catalog_corpus import seal_planted
+from catalog_corpus import planted_runs
 from catalog_server import XSS, client
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +20,7 @@ from catalog.waterfall import by_source, losses, narrowing
 
 @pytest.fixture(scope="module")
 def planted():
-    return made_once("catalog-planted", lambda place: seal_planted(place / "planted"))
+    return planted_runs()
 
 
 @pytest.fixture(scope="module")

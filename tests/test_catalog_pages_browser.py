@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from catalog_corpus import seal_planted
+from catalog_corpus import copy_planted
 from catalog_server import TOKEN, XSS, served
 
 from catalog.review_journal import standing
@@ -19,7 +19,7 @@ PAGES = ("samples", "samples?text=calm", "samples?reason=too_few_words", "sample
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browsed")
-    seal_planted(folder / "planted")
+    copy_planted(folder)
     return folder
 
 

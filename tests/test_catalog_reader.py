@@ -4,7 +4,7 @@ import threading
 from types import MappingProxyType
 
 import pytest
-from catalog_corpus import damage, seal_planted
+from catalog_corpus import copy_planted, damage, seal_planted
 from catalog_server import client
 from starlette.exceptions import HTTPException
 
@@ -16,7 +16,7 @@ ROOT = "/runs/planted/samples"
 
 @pytest.mark.parametrize(("stage", "what"), [("02-clean", "damaged"), ("01-ingest", "gone")])
 def test_a_broken_file_is_one_clear_page(tmp_path, stage, what):
-    run = seal_planted(tmp_path / "planted")
+    run = copy_planted(tmp_path)
     path = run / stage / "documents/00000.parquet"
     path.unlink() if what == "gone" else damage(path)
     for address in (ROOT, f"{ROOT}?text=calm", f"{ROOT}/kept00"):

@@ -3,12 +3,10 @@
 import json
 import multiprocessing
 import os
-import shutil
 
 import pytest
-from catalog_corpus import seal_planted
+from catalog_corpus import copy_planted
 from catalog_server import TOKEN, XSS, client, form_token, sign_in
-from made_once import made_once
 
 from catalog.parquet_reader import open_reader
 from catalog.review_journal import decide, read_decisions, standing
@@ -26,12 +24,11 @@ FORM = {"doc_id": "kept00", "human_score": "4", "annotator": "Ada", "note": "It 
 
 @pytest.fixture
 def run(tmp_path):
-    made = made_once("catalog-filtered", lambda at: seal_planted(at / "planted", "apply-filter"))
-    return shutil.copytree(made / "planted", tmp_path / "planted")
+    return copy_planted(tmp_path)
 
 
 def send(browser, form=FORM, **changes):
-    data = {"csrf": form_token(browser, ROOT), **form, **changes}
+    data = {"csrf": form_token(browser, "/login"), **form, **changes}  # a session has one token
     return browser.post(ROOT, data=data, headers=OURS)
 
 

@@ -5,9 +5,8 @@ from html.parser import HTMLParser
 from urllib.parse import quote
 
 import pytest
-from catalog_corpus import INJECTION, Planted, document, seal_planted
+from catalog_corpus import INJECTION, Planted, document, planted_runs, seal_planted
 from catalog_server import XSS, client
-from made_once import made_once
 
 from catalog.parquet_reader import open_reader
 from catalog.runs_index import RunsIndex
@@ -23,7 +22,7 @@ ARTICLES = re.compile(rf'<article.*?href="{ROOT}/([^"]*)"', re.DOTALL)
 
 @pytest.fixture(scope="module")
 def runs():
-    return made_once("catalog-planted", lambda place: seal_planted(place / "planted"))
+    return planted_runs()
 
 
 @pytest.fixture(scope="module")

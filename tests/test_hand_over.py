@@ -1,17 +1,21 @@
 """The handoff without a server: every step on a real run, every refusal, every way to go on."""
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
+from prefect_server import prefect_server
 from offered_run import YES, make_run, offered, recipe_of, started, states
 
 from flows.advance import InProcess, advance
 from flows.hand_over import hand_over
 from flows.trigger import describe_trigger
+from flows.wake import go_on
 from pipeline.approval import decide
 from pipeline.errors import InputError, StageError, StoppedError
 from pipeline.handoff_journal import (
+    append_entry,
     dataset_fingerprint,
     journal_directory,
     last_with,
@@ -130,3 +134,40 @@ def test_only_the_training_section_may_be_changed_and_only_before_it_begins(run)
     assert "- Arm: raw" in Path(state_of(run).details["preview"]).read_text()
     with pytest.raises(InputError, match="while a handoff is under way"):
         hand_over(str(run), changes=["training.arm=kept"], here=True)
+
+
+def test_a_bug_is_seen_by_those_who_did_not_start_it(run, monkeypatch):
+    recipe = offered(run)
+    decide(run, YES)
+    monkeypatch.setattr("flows.advance.check_still_offered", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        advance(recipe, run, InProcess())
+    trouble = "an unforeseen ZeroDivisionError (division by zero)"
+    assert (state_of(run).state, state_of(run).details["trouble"]) == ("approved", trouble)
+
+
+@pytest.mark.long
+def test_a_flow_that_is_suspended_right_after_the_answer_is_woken(run, tmp_path):
+    """It had noted that it waits, somebody was quick to answer, and then it began to wait."""
+    from prefect import flow
+    from prefect.client.orchestration import get_client
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.states import Paused, Running
+
+    recipe = offered(run)
+    with (
+        prefect_server(tmp_path / "prefect") as api,
+        temporary_settings({PREFECT_API_URL: api}),
+        get_client(sync_client=True) as client,
+    ):
+        waiting = client.create_flow_run(flow(lambda: None, name="waiting"), state=Running()).id
+        append_entry(run, "waiting", details={"flow_run_id": str(waiting), "preview": ""})
+        decide(run, YES)
+        pausing = threading.Timer(
+            2, client.set_flow_run_state, (waiting, Paused(timeout_seconds=600)), {"force": True}
+        )
+        pausing.start()
+        go_on(recipe, run)
+        pausing.join()
+        assert client.read_flow_run(waiting).state.is_running()
+    assert state_of(run).state == "approved"  # and the rest is the flow's
