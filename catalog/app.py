@@ -35,7 +35,7 @@ from catalog import (
     signing_in,
 )
 from catalog.render import TEMPLATES, page
-from catalog.runs_index import RunsIndex
+from catalog.runs_index import RunsIndex, without_paths
 from catalog.security import Guard, login_address, set_headers
 from catalog.settings import Settings
 from pipeline.errors import InputError, StageError
@@ -112,7 +112,8 @@ def show_error(request: Request, error: Exception) -> Response:
         if what == HTTPStatus(status).phrase:
             what = "There is no page at this address." if status == 404 else what
     elif isinstance(error, StageError):
-        status, what = (404 if isinstance(error, InputError) else 409), str(error)
+        status = 404 if isinstance(error, InputError) else 409
+        what = without_paths(str(error), request.app.state.settings.runs)
     else:
         log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         status, what = 500, "The catalog failed on this page; its log says why."

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from catalog.handing_over import flow_of, journal_of, next_step
 from catalog.prefect_api import PrefectApi
-from catalog.runs_index import Run, open_run
+from catalog.runs_index import Run, open_run, without_paths
 from catalog.security import check_form, require_token
 from pipeline.approval import Decision, decide, parse_decision
 from pipeline.errors import InputError, StageError
@@ -82,10 +82,9 @@ async def take_report(request: Request) -> Response:
         told = await run_in_threadpool(accept, run.path, body, dict(request.headers))
     except DeliveryError as error:
         return JSONResponse({"error": str(error)}, 401)
-    except InputError as error:
-        return JSONResponse({"error": str(error)}, 422)
-    except StageError as error:
-        return JSONResponse({"error": str(error)}, 500)
+    except StageError as error:  # whoever sent it may be anybody
+        problem = without_paths(str(error), run.path.parent)
+        return JSONResponse({"error": problem}, 422 if isinstance(error, InputError) else 500)
     return JSONResponse(dict(told))
 
 

@@ -167,11 +167,18 @@ def _read(name: str, path: Path, unfinished: tuple[str, ...]) -> Run:
     try:
         found = sealed_stages(path)
     except InputError as error:
-        return Run(name, path, unfinished=unfinished, problem=f"{error.problem}; {error.cure}")
+        problem = without_paths(f"{error.problem}; {error.cure}", path.parent)
+        return Run(name, path, unfinished=unfinished, problem=problem)
     except StageError as error:
-        return Run(name, path, unfinished=unfinished, problem=str(error), damaged=True)
+        problem = without_paths(str(error), path.parent)
+        return Run(name, path, unfinished=unfinished, problem=problem, damaged=True)
     stages = {stage: Sealed(*opened) for stage, opened in found.items()}
     return Run(name, path, stages, unfinished)
+
+
+def without_paths(told: str, runs: Path) -> str:
+    """An error's words with runs by their names: where they lie is no reader's business."""
+    return told.replace(f"{runs}/", "")
 
 
 def index_of(request: Request) -> RunsIndex:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.errors import InputError
+from pipeline.errors import StageError
 
 
 def work_on_card(run: Path, is_check: bool, place: Path | None) -> bool:
@@ -22,12 +22,12 @@ def work_on_card(run: Path, is_check: bool, place: Path | None) -> bool:
 
 def show_card(run: Path) -> None:
     """Print README.md of a run's sealed card."""
-    from pipeline.verify import sealed_stages
+    from pipeline.card_publish import open_card
 
-    stages = sealed_stages(run)
-    if "card" not in stages:
-        raise InputError("card", f"{run} has no sealed card yet", "run the recipe until card")
-    click.echo((stages["card"][0] / "README.md").read_text(encoding="utf-8"))
+    card = open_card(run)
+    if not (card.path / "README.md").is_file():
+        raise StageError("card", f"{card.path / 'README.md'} is missing", "run it again --from card")
+    click.echo((card.path / "README.md").read_text(encoding="utf-8", errors="replace"))
 
 
 def check(run: Path) -> bool:

@@ -3,7 +3,8 @@
 Two looks are cheap: a listing (names, sizes, stamps) is compared with the one that was told of
 last. Only where it differs is the dataset's newest version asked whether these files are new to it,
 which may read them. A listing is told of once: a run that then fails is started again as any failed
-run is, and not by the same files. A file that is still being written to is left for the next look.
+run is, and not by the same files. A file that is still being written to is left for the next look;
+the run that other files start reads all that is there.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ Linux alone answers on all of 127.0.0.0/8 without being told to.
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -144,7 +145,10 @@ def read_variables(folder: Path) -> dict[str, str]:
         made = [line + secrets.token_hex(32) if line.endswith("=") else line for line in lines]
         partial = folder / ".env.partial"
         partial.touch(mode=0o600)
-        partial.write_text("\n".join(made) + "\n")
+        with partial.open("w") as file:
+            file.write("\n".join(made) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # PostgreSQL keeps the password from the first start on
         partial.rename(path)
     pairs = (
         line.split("=", 1) for line in path.read_text().splitlines() if re.match(r"\w+=", line)

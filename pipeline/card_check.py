@@ -20,10 +20,11 @@ import yaml
 
 from pipeline.card import STAGE, CardConfig, render_files, told_of
 from pipeline.card_data import Part
+from pipeline.card_publish import open_card
 from pipeline.card_tables import cells_of
 from pipeline.croissant import find_faults
 from pipeline.datasheet import read_datasheet
-from pipeline.errors import InputError, StageError
+from pipeline.errors import StageError
 from pipeline.lineage import find_dangling
 from pipeline.manifest import hash_file
 from pipeline.stage import Sealed
@@ -36,10 +37,8 @@ _TELLING = ("README.md", "datasheet.md", "croissant.json", "prov.json", "changes
 
 def check_card(run: Path) -> list[str]:
     """What is wrong with the card of a run, one line each; empty where everything holds."""
+    card = open_card(run)
     stages = {name: Sealed(*found) for name, found in sealed_stages(run).items()}
-    if "card" not in stages:
-        raise InputError("card", f"{run} has no sealed card yet", "run the recipe until card")
-    card = stages["card"]
     if card.manifest.stage_version != STAGE.version:
         return [
             f"the card was made by version {card.manifest.stage_version} of its stage, this is "

@@ -20,17 +20,22 @@ from pipeline.verify import sealed_stages
 SUMS = "SHA256SUMS"
 
 
+def open_card(run: Path) -> Sealed:
+    """The sealed card of a run; InputError where it has none."""
+    stages = sealed_stages(run)
+    if "card" not in stages:
+        raise InputError("card", f"{run} has no sealed card yet", "run the recipe until card")
+    return Sealed(*stages["card"])
+
+
 def publish_card(run: Path, place: Path) -> int:
     """Write the dataset of a run to `place`; returns how many files. `place` must not be there.
 
     Raises InputError for a place that is taken, StageError where a file is not what was sealed.
     """
-    stages = sealed_stages(run)
-    if "card" not in stages:
-        raise InputError("card", f"{run} has no sealed card yet", "run the recipe until card")
+    card = open_card(run)
     if place.exists() or place.is_symlink():
         raise InputError("card", f"{place} is there already", "name a directory that is not")
-    card = Sealed(*stages["card"])
     partial = place.with_name(f".{place.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)

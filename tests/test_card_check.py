@@ -7,9 +7,9 @@ import pytest
 from jsonschema import Draft202012Validator
 from small_run import copy_run, small_run
 
-from flows.card import check, work_on_card
+from flows.card import check, show_card, work_on_card
 from pipeline.card_check import SCHEMA, check_card, read_described
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageError
 from pipeline.manifest import read_manifest, write_manifest
 
 
@@ -134,5 +134,10 @@ def test_a_card_of_another_run_or_version_is_one_fault(tmp_path):
 def test_a_run_without_a_card_is_said_in_a_line(tmp_path):
     run = copy_run(tmp_path)
     (run / "09-card").rename(run / "card-away")
-    with pytest.raises(InputError, match="has no sealed card yet; run the recipe until card"):
-        check_card(run)
+    for ask in (check_card, show_card):
+        with pytest.raises(InputError, match="has no sealed card yet; run the recipe until card"):
+            ask(run)
+    (run / "card-away").rename(run / "09-card")
+    (run / "09-card" / "README.md").unlink()
+    with pytest.raises(StageError, match=r"README\.md is missing"):
+        show_card(run)

@@ -103,6 +103,7 @@ def test_damaged_empty_and_unfinished_runs_are_shown_as_such(own):
     page = browser.get("/").text
     assert "is damaged" in page
     assert "nothing sealed" in page
+    assert str(own) not in page
     assert "unfinished" in page
     assert "not-a-run" not in page
     assert browser.get("/runs/not-a-run").status_code == 404

@@ -1,8 +1,7 @@
 """Samples, figures and the review queue in headless Chromium: hostile text, keyboard, telephone."""
 
-from pathlib import Path
-
 import pytest
+from catalog_browser import headless, windows
 from catalog_corpus import copy_planted
 from catalog_server import TOKEN, XSS, served
 
@@ -10,7 +9,6 @@ from catalog.review_journal import standing
 from catalog.settings import Settings
 
 pytestmark = pytest.mark.long
-CHROMIUM = "/usr/bin/chromium"
 PAGES = ("samples", "samples?text=calm", "samples?reason=too_few_words", "samples/hostile",
          "samples/kept00", "samples/written", "waterfall", "contamination", "review",
          "rejected/synthesize")  # fmt: skip
@@ -31,36 +29,14 @@ def address(runs):
 
 @pytest.fixture(scope="module")
 def chromium():
-    if not Path(CHROMIUM).exists():
-        pytest.skip(f"there is no {CHROMIUM} here")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+    with headless() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def opened(chromium):
-    """Open a tab; a dialog, an error or a refusal of the content policy fails the test."""
-    windows, complaints = [], []
-
-    def open_tab(width=1280, scripts=True):
-        window = chromium.new_context(
-            viewport={"width": width, "height": 900}, java_script_enabled=scripts
-        )
-        windows.append(window)
-        tab = window.new_page()
-        tab.on("console", lambda message: complaints.append(f"{tab.url}: {message.text}"))
-        tab.on("pageerror", lambda error: complaints.append(f"{tab.url}: {error}"))
-        tab.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
-        return tab
-
-    yield open_tab
-    for window in windows:
-        window.close()
-    assert complaints == []
+    with windows(chromium) as open_window:
+        yield open_window
 
 
 @pytest.mark.parametrize("width", [360, 1280])

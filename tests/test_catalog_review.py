@@ -153,7 +153,10 @@ def test_a_damaged_line_is_named(run):
         file.write('{"doc_id": "b"}\n')
     with pytest.raises(StageError, match="line 2"):
         read_decisions(run)
-    assert client(run.parent).get(ROOT).status_code == 409
+    answer = client(run.parent).get(ROOT)
+    assert answer.status_code == 409
+    assert "planted/reviews/decisions.jsonl, line 2, is damaged" in answer.text
+    assert str(run.parent) not in answer.text
 
 
 def _decide_many(run, name):

@@ -16,7 +16,7 @@ from catalog.serve import open_settings
 from catalog.sessions import COOKIE, Session, Sessions
 from catalog.settings import Settings
 from catalog.signing_in import within_catalog
-from pipeline.errors import InputError
+from pipeline.errors import InputError, StageError
 from pipeline.signed_delivery import DeliveryError
 
 OURS = {"origin": "http://localhost"}
@@ -296,14 +296,20 @@ def test_a_body_that_is_too_long_is_refused(runs):
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [(DeliveryError("no"), 401), (InputError("report", "no", "none"), 422)],
+    [
+        (DeliveryError, 401),
+        (lambda why: InputError("report", why, "none"), 422),
+        (lambda why: StageError("report", why, "none"), 500),
+    ],
 )
 def test_a_report_is_taken_only_by_whoever_checks_it(runs, error, status):
     def refuse(run, body, headers):
-        raise error
+        raise error("no" if error is DeliveryError else f"{run} is damaged")
 
     browser = client(runs, token=TOKEN, token_to_read=True, accept_report=refuse)
-    assert browser.post("/runs/run/report", content=b"{}").status_code == status
+    answer = browser.post("/runs/run/report", content=b"{}")
+    assert answer.status_code == status
+    assert str(runs) not in answer.text
     assert client(runs).post("/runs/run/report", content=b"{}").status_code == 404
     assert browser.get("/runs/run/report").status_code in {401, 405}
     for address in ("/runs/run/handoff/report", "/report", "/runs/report"):

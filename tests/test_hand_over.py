@@ -5,8 +5,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from prefect_server import prefect_server
 from offered_run import YES, make_run, offered, recipe_of, started, states
+from prefect_server import prefect_server
 
 from flows.advance import InProcess, advance
 from flows.hand_over import hand_over
@@ -22,9 +22,11 @@ from pipeline.handoff_journal import (
     read_journal,
     state_of,
 )
-from pipeline.handoff_preview import plain
+from pipeline.handoff_preview import plain, write_preview
+from pipeline.handoff_record import open_handoff
 from pipeline.offer import handoff_file, request_handoff
 from pipeline.training_report import delivery_of
+from pipeline.verify import sealed_stages
 
 
 @pytest.fixture
@@ -55,11 +57,23 @@ def test_it_verifies_and_shows_what_a_person_needs_to_know(run, tmp_path):
     assert published.read_text() == page
 
 
-def test_the_preview_names_the_command_and_the_changes_since_the_parent(run):
+def test_it_is_told_which_command_an_approval_starts(run):
     recipe = recipe_of(run, trigger={"by": "command", "arguments": ["train it", "{arm}", "{out}"]})
     told = describe_trigger(recipe, run, "abc-1", dataset_fingerprint(run))
     out = journal_directory(run).resolve() / "model-1"
     assert told == f"the command 'train it' kept+synthetic {out}"
+
+
+def test_the_preview_says_what_changed_since_the_parent(run):
+    training = recipe_of(run).training
+    stages, handoff = sealed_stages(run), open_handoff(handoff_file(run))
+    asked = (run, "its fingerprint", handoff, stages, training, "nothing")
+    assert "Since the parent" not in write_preview(*asked)
+    changes = {"parent": "small", "kept_share": {"now": 0.5}, "note": "<b>"}
+    (run / "09-card" / "changes.json").write_text(json.dumps(changes))
+    page = write_preview(*asked)
+    assert "## Since the parent version" in page
+    assert '- kept share: {"now": 0.5}\n- note: "&#60;b&#62;"\n' in page
 
 
 def test_text_of_the_corpus_is_no_markup():
@@ -68,8 +82,7 @@ def test_text_of_the_corpus_is_no_markup():
 
 def test_a_flipped_byte_is_never_offered_and_the_mended_dataset_is(run):
     recipe = recipe_of(run)
-    shard = run / "08-tokenize" / "arms" / "raw" / "base" / "00000.ds"
-    shard = shard if shard.exists() else next((run / "08-tokenize").rglob("*.ds"))
+    shard = next((run / "08-tokenize").rglob("*.ds"))
     flip(shard)
     request_handoff(run, by="Bo")
     with pytest.raises(StageError, match="its bytes are not what was sealed"):
