@@ -16,6 +16,7 @@ from prefect import flow, runtime
 from prefect.client.schemas.objects import State, StateType
 from pydantic import Field
 
+from flows.asked import note_asked
 from flows.journey import plan_journey
 from flows.recipe import Recipe, load_recipe
 from flows.run import only_run, seal_stages, write_recipe
@@ -151,6 +152,7 @@ def _seal(
     with only_run(run, wait=True):
         plan = plan_journey(recipe, run, start, until)
         write_recipe(recipe, run)
+        note_asked(run, start, until)
         try:
             seal_stages(plan, patience, show_progress(len(plan)))
         except StoppedError as stop:

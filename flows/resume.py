@@ -17,6 +17,9 @@ for states instead, once a minute, and goes on with what they have overlooked.
 
 from __future__ import annotations
 
+import contextvars
+import logging
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -43,6 +46,9 @@ from pipeline.errors import InputError, StageError
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
+log = logging.getLogger("primer")
+
+LOOK_S = 60
 _ENDED_EARLY = {"CRASHED", "CANCELLED"}
 
 
@@ -104,6 +110,17 @@ def keep_looking(every_s: float) -> Iterator[str]:
         except Exception as error:  # whatever its state: the next look may find it well
             yield f"resume: the Prefect server cannot be asked ({error}); trying again"
         time.sleep(every_s)
+
+
+def look_beside_work() -> None:
+    """`keep_looking` on a thread that ends with this process, to the log."""
+
+    def look() -> None:
+        for line in keep_looking(LOOK_S):
+            log.info(line)
+
+    # in a copy of this context, which knows the server's address
+    threading.Thread(target=contextvars.copy_context().run, args=(look,), daemon=True).start()
 
 
 def _server() -> Any:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from flows.asked import note_asked
 from flows.journey import plan_journey
 from flows.patience import ONE_TRY, may_try_again
 from flows.recipe import Recipe, dump_recipe
@@ -44,6 +45,7 @@ def run_journey(
             log.info("%s: all %d stages are sealed, nothing to do", run, len(plan))
             return
         write_recipe(recipe, run)
+        note_asked(run, start, until)
         for name, value in _PREFECT.items():
             os.environ.setdefault(name, value)
         try:

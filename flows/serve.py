@@ -22,6 +22,7 @@ from typing import Any
 from flows.bootstrap import CLIENT_ENVIRONMENT
 from flows.deployments import plan_deployments
 from flows.recipe import Recipe, load_recipe
+from flows.resume import look_beside_work
 from flows.server import SILENT, persistent_server
 from pipeline.environment import runs_directory
 from pipeline.errors import InputError, StageError
@@ -54,6 +55,8 @@ def serve_recipes(
         os.environ.setdefault(name, value)
     with _server(ui_port):
         _register(planned)
+        if not once:
+            look_beside_work()
         asyncio.run(_work(limit, once))
     log.info("stopped; what was under way goes on when recipes are served again")
 

@@ -1,4 +1,4 @@
-"""A Prefect worker that shows Prometheus what its runs count.
+"""A Prefect worker that shows Prometheus what its runs count, and looks for runs that died.
 
     python -m flows.work --metrics-port 9100 -- --pool primer --type process
 
@@ -12,7 +12,9 @@ import sys
 
 import click
 
+from flows.resume import look_beside_work
 from pipeline.errors import InputError
+from pipeline.logs import set_up_logging
 from pipeline.metrics import serve_metrics
 
 
@@ -24,10 +26,12 @@ def work(metrics_host: str, metrics_port: int, words: tuple[str, ...]) -> None:
     """Serve metrics, and take runs as `prefect worker start WORDS` does."""
     from prefect.cli import app
 
+    set_up_logging()
     try:
         serve_metrics(metrics_port, metrics_host)
     except InputError as error:
         raise click.ClickException(str(error)) from error
+    look_beside_work()
     sys.argv = ["prefect", "worker", "start", *words]
     app()
 
