@@ -10,6 +10,7 @@ from catalog.markdown import render_markdown, split_head
 from catalog.render import page
 from catalog.runs_index import open_run
 from catalog.sealed_files import DOWNLOADED, SHOWN, address_of
+from pipeline.errors import StageError
 
 CARD = "README.md"
 
@@ -25,7 +26,11 @@ def show_card(request: Request) -> Response:
         is_sent = name in sealed.manifest.files and name.endswith((*SHOWN, *DOWNLOADED))
         return address_of(run, "card", name) if is_sent else None
 
-    head, text = split_head(sealed.file(CARD).read_text(encoding="utf-8", errors="replace"))
+    try:
+        whole = sealed.file(CARD).read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise StageError("card", f"{CARD} cannot be read", "`primer verify` says more") from error
+    head, text = split_head(whole)
     files = [
         (name, address_of(run, "card", name))
         for name in sorted(sealed.manifest.files)

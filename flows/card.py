@@ -26,7 +26,9 @@ def show_card(run: Path) -> None:
 
     card = open_card(run)
     if not (card.path / "README.md").is_file():
-        raise StageError("card", f"{card.path / 'README.md'} is missing", "run it again --from card")
+        raise StageError(
+            "card", f"{card.path / 'README.md'} is missing", "run it again --from card"
+        )
     click.echo((card.path / "README.md").read_text(encoding="utf-8", errors="replace"))
 
 

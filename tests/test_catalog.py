@@ -231,6 +231,14 @@ def test_the_card_is_rendered_with_its_own_pictures(runs):
     assert page.count("<img") == 1
 
 
+def test_a_card_or_handoff_that_is_gone_is_told(own):
+    (own / "first" / "09-card" / "README.md").unlink()
+    answer = client(own).get("/runs/first/card")
+    assert (answer.status_code, "README.md cannot be read" in answer.text) == (409, True)
+    (own / "first" / "10-handoff" / "handoff.json").write_text("[")
+    assert client(own).get("/compare?a=first&b=other").status_code in {200, 409}
+
+
 @pytest.mark.parametrize(
     "text",
     [
