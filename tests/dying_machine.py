@@ -99,7 +99,8 @@ class Machine:
                 BIN / "prefect", "server", "start", "--host", "127.0.0.1",
                 "--port", str(self.port),
             ],
-            "worker": [BIN / "prefect", "worker", "start", "--pool", "primer"],
+            "worker": [BIN / "python", "-m", "flows.work", "--metrics-port", "0",
+                       "--", "--pool", "primer"],
         }[part]  # fmt: skip
         with (self.home / f"{part}.log").open("ab") as log:
             self.processes[part] = subprocess.Popen(
