@@ -6,7 +6,6 @@ corpora of any size costs nothing. What one of them does not know is "unknown", 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from starlette.routing import Route
 from catalog.overview import reasons
 from catalog.render import UNKNOWN, figure, in_words, page
 from catalog.runs_index import Run, index_of, open_named
+from catalog.sealed_files import read_json
 
 Figures = dict[str, Any]
 MOST_SETTINGS = 200
@@ -132,7 +132,7 @@ def _licences_by_arm(run: Run) -> Figures:
     """Documents by arm and licence, as the handoff states them."""
     if "handoff" not in run.stages:
         return {}
-    record = json.loads(run.stages["handoff"].file("handoff.json").read_bytes())
+    record = read_json(run.stages["handoff"], "handoff.json") or {}
     return {
         f"{arm['name']}: {licence}": rows
         for arm in record.get("arms", [])

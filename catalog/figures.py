@@ -15,9 +15,9 @@ from catalog.render import page
 from catalog.runs_index import Run, open_run
 from catalog.sample_files import need
 from catalog.sample_filters import read_word
-from catalog.sealed_files import address_of, pictures_of
+from catalog.sealed_files import address_of, pictures_of, read_json
 from catalog.untrusted import one_line, shown
-from catalog.waterfall import UNITS, by_source, cleaning, losses, narrowing, read_json
+from catalog.waterfall import UNITS, by_source, cleaning, losses, narrowing
 from pipeline.stage import Sealed
 
 PICTURES = {

@@ -6,7 +6,9 @@ a page of this server: it would run with our origin.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -15,6 +17,7 @@ from starlette.routing import Route
 
 from catalog.render import segment
 from catalog.runs_index import Run, open_run
+from pipeline.errors import StageError
 from pipeline.stage import Sealed
 
 SHOWN = {".png": "image/png"}
@@ -37,6 +40,19 @@ def address_of(run: Run, stage: str, name: str) -> str:
 def pictures_of(sealed: Sealed) -> list[str]:
     """The names of the pictures that a stage sealed."""
     return sorted(name for name in sealed.manifest.files if Path(name).suffix in SHOWN)
+
+
+def read_json(sealed: Sealed, name: str) -> Any:
+    """A sealed JSON file; None where the stage sealed none of that name (an older Primer's)."""
+    if name not in sealed.manifest.files:
+        return None
+    try:
+        return json.loads(sealed.file(name).read_bytes())
+    except (OSError, ValueError) as error:
+        raise StageError(
+            sealed.manifest.stage, f"{name} is missing or damaged",
+            "`primer verify` on this run says which; run the recipe again to make it anew",
+        ) from error  # fmt: skip
 
 
 def send_file(request: Request) -> Response:

@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import socket
 from collections.abc import Iterable
+from contextlib import ExitStack
 
 import click
 
@@ -103,12 +104,15 @@ def _listen(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listening = socket.socket(family, kind, protocol)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)  # who comes before all is imported waits, and is not refused
-    except OSError as error:
+        with ExitStack() as unless_it_listens:
+            listening = unless_it_listens.enter_context(socket.socket(family, kind, protocol))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(BACKLOG)  # who comes before all is imported waits, and is not refused
+            unless_it_listens.pop_all()
+    except (OSError, UnicodeError) as error:  # UnicodeError: a name that can be none
+        why = error.strerror if isinstance(error, OSError) else error
         raise InputError(
-            "catalog", f"cannot listen on {host} port {port} ({error.strerror})", "give another"
+            "catalog", f"cannot listen on {host} port {port} ({why})", "give another"
         ) from error
     return listening

@@ -6,7 +6,6 @@ files themselves, which reads two narrow columns (0.05 s a stage of 1,000,000 do
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,7 +15,7 @@ from urllib.parse import urlencode
 from catalog.parquet_reader import open_reader
 from catalog.runs_index import Run
 from catalog.sample_files import Files
-from pipeline.errors import StageError
+from catalog.sealed_files import read_json
 from pipeline.stage import Sealed
 
 JOURNEY = (
@@ -34,19 +33,6 @@ class Loss:
     rows: int
     failed: bool
     look: str | None
-
-
-def read_json(sealed: Sealed, name: str) -> Any:
-    """A sealed JSON file; None where the stage sealed none of that name (an older Primer's)."""
-    if name not in sealed.manifest.files:
-        return None
-    try:
-        return json.loads(sealed.file(name).read_bytes())
-    except (OSError, ValueError) as error:
-        raise StageError(
-            sealed.manifest.stage, f"{name} is missing or damaged",
-            "`primer verify` on this run says which; run the recipe again to make it anew",
-        ) from error  # fmt: skip
 
 
 def losses(run: Run, root: str) -> list[tuple[str, Sealed, list[Loss]]]:

@@ -26,8 +26,8 @@ def work(metrics_host: str, metrics_port: int, words: tuple[str, ...]) -> None:
     """Serve metrics, and take runs as `prefect worker start WORDS` does."""
     from prefect.cli import app
 
-    set_up_logging()
     try:
+        set_up_logging()
         serve_metrics(metrics_port, metrics_host)
     except InputError as error:
         raise click.ClickException(str(error)) from error

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import yaml
+from made_once import made_once
 from starlette.testclient import TestClient
 
 from catalog.app import make_app
@@ -122,6 +123,18 @@ def seal_run(run: Path, word: str = "plain", kept: int = 100, parent: str | None
         recipe["increment"] = {"parent": f"/elsewhere/{parent}"}
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     return run
+
+
+def four_runs() -> Path:
+    """Two versions of one dataset, another dataset, and one of hostile words; not to be changed."""
+
+    def make(place):
+        seal_run(place / "first")
+        seal_run(place / "first-v2", "plain", kept=120, parent="first")
+        seal_run(place / "other", "another", kept=80)
+        seal_run(place / "hostile", XSS)
+
+    return made_once("catalog-runs", make)
 
 
 def client(runs: Path, **settings) -> TestClient:

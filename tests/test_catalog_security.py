@@ -12,7 +12,7 @@ from starlette.routing import Route
 from catalog.app import make_app
 from catalog.security import HEADERS, WINDOW_S, WRONG_TOKENS, WrongTokens, is_our_host
 from catalog.serve import TOKEN as VARIABLE
-from catalog.serve import open_settings
+from catalog.serve import open_settings, serve_catalog
 from catalog.sessions import COOKIE, Session, Sessions
 from catalog.settings import Settings
 from catalog.signing_in import within_catalog
@@ -350,3 +350,9 @@ def test_what_would_be_unsafe_does_not_start(monkeypatch, tmp_path):
     assert open_settings("0.0.0.0", token_to_read=False).token_to_read is False  # noqa: S104
     with pytest.raises(InputError, match="leave one of them out"):
         open_settings("127.0.0.1", no_token=True, token_to_read=True)
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "x" * 70])
+def test_an_address_that_cannot_be_listened_on_is_one_line(tmp_path, host):
+    with pytest.raises(InputError, match="cannot listen on"):
+        serve_catalog(Settings(tmp_path), host, 0)
