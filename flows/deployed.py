@@ -25,10 +25,11 @@ from flows.shown import show_ledger, show_progress
 from pipeline.environment import runs_directory
 from pipeline.errors import InputError, StoppedError
 from pipeline.handoff import STAGE as HANDOFF
+from pipeline.logs import set_up_logging
 from pipeline.manifest import read_manifest
 
 log = logging.getLogger("primer")
-log.setLevel(logging.INFO)  # as the command does
+set_up_logging()  # as the command does; every run is a process of its own, which begins here
 
 _APPEND: Any = Field(
     False, description="Read new shards only, and make the dataset's next version of them."
