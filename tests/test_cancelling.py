@@ -54,6 +54,7 @@ def arrivals(server):
     return sorted(at for times in server.arrivals.values() for at in times)
 
 
+@pytest.mark.long
 def test_a_terminated_run_sends_no_more_and_pays_for_nothing_twice(server, tmp_path):
     texts = [f"document {i:03}" for i in range(80)]
     config = server.config(max_concurrency=AT_ONCE)

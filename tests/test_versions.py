@@ -267,6 +267,7 @@ def dropped(sealed) -> dict[str, str]:
     return {r["doc_id"]: r["reason"] for r in read_rows([sealed.file("dropped.parquet")])}
 
 
+@pytest.mark.long
 def test_copies_of_earlier_versions_are_dropped_and_told_apart(tmp_path):
     first = [document(program(i), f"first/{i}.py") for i in range(4)]
     second = [
