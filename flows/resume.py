@@ -156,12 +156,14 @@ def _resume(client: SyncPrefectClient, one: Newest, asked: bool) -> str:
 
 def _without_worker(client: SyncPrefectClient) -> Iterator[str]:
     """A word where nobody would take what was planned."""
-    from prefect.exceptions import ObjectNotFound
+    from prefect.exceptions import PrefectHTTPStatusError
 
     try:
         workers = client.read_workers_for_work_pool(WORK_POOL)
-    except ObjectNotFound:
-        workers = []
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != 404:
+            raise
+        workers = []  # nobody has made the pool yet
     if not any(worker.status == "ONLINE" for worker in workers):
         yield "no worker is at work: start `primer serve`, or `prefect worker start --pool primer`"
 

@@ -256,6 +256,7 @@ def test_a_version_may_keep_nothing_new(first, tmp_path):
     assert verify_run(run) == []
 
 
+@pytest.mark.slow
 def test_new_lessons_are_written_where_the_recipe_asks(first, tmp_path):
     for module in sorted(LIBRARY.glob("[b-t]*.py")):
         (tmp_path / "corpus").mkdir(exist_ok=True)
@@ -282,6 +283,7 @@ def primer(runs: Path, *arguments: str, home: Path) -> subprocess.Popen:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_the_command_is_killed_and_goes_on_with_the_same_version(first, tmp_path):
     undisturbed = shutil.copytree(first.parent, tmp_path / "undisturbed")

@@ -181,7 +181,7 @@ def test_a_run_that_the_page_asks_for_seals_its_stages(served):
     served.wait(said, 60, "the line of a sealed stage")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_an_interval_fires_by_itself(served):
     def looked():
@@ -191,7 +191,7 @@ def test_an_interval_fires_by_itself(served):
     assert first["auto_scheduled"]
 
 
-@pytest.mark.long
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_new_shards_start_a_curating_run(served):
     """The event, the automation that waits for it, and the run that it starts."""

@@ -110,7 +110,7 @@ def test_what_a_placeholder_stands_for_is_not_filled_in_again():
     assert fill_in(["{arm}", '{"a": 1}'], {"arm": "{run}", "run": "x"}) == ["{run}", '{"a": 1}']
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_command_trains_and_the_evaluation_and_the_verdict_follow(run, tmp_path):
     """No server: approved in this process, trained, evaluated and judged by the watcher."""
     small = ["layers=1", "feed_forward=256", "sequence_tokens=64", "sequences_per_step=2",
