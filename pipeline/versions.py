@@ -13,13 +13,14 @@ from pathlib import Path
 import yaml
 
 RECIPE = "recipe.yaml"
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # `primer show` waits for this
 _NUMBERED = re.compile(r"(?P<base>.+)-v(?P<number>[1-9][0-9]*)")
 
 
 def parent_of(run: Path) -> Path | None:
     """The run that a run grew from; None for a first version, and where no recipe can be read."""
     try:
-        fields = yaml.safe_load((run / RECIPE).read_text())
+        fields = yaml.load((run / RECIPE).read_text(), _LOADER)  # noqa: S506  # a safe one
         named = fields["increment"]["parent"]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError):
         return None
