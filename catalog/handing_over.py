@@ -46,6 +46,7 @@ KIND = {
 JUST = {
     "started": "The handoff was started. Its next word appears in the journal in a moment.",
     "decided": "The decision is in the journal, and the flow goes on with it.",
+    "woken": "The flow that waited goes on with what the journal says.",
     "at-work": "A flow is at work on it already; nothing was started.",
 }
 MAX_PREVIEW_BYTES = 500_000

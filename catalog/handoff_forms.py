@@ -20,7 +20,7 @@ from pipeline.errors import InputError, StageError
 from pipeline.handoff_journal import Entry, attempt_of
 from pipeline.offer import request_handoff
 from pipeline.signed_delivery import DeliveryError
-from pipeline.training_report import delivery_of
+from pipeline.training_report import answer_of, delivery_of
 from pipeline.versions import base_name
 
 
@@ -41,16 +41,20 @@ async def start_handoff(request: Request) -> Response:
 
 
 async def go_on(request: Request) -> Response:
-    """Start a flow that goes on from where the journal stands, unless one is at work."""
+    """Wake the flow that has missed its answer; else start one, unless one is at work."""
     require_token(request)
     await check_form(request)
     run, entries, step = await run_in_threadpool(_look, request)
     if step not in {"go on", "decide"}:
         raise HTTPException(409, "Nothing is under way here.")
-    flow = flow_of(attempt_of(entries))
+    attempt = attempt_of(entries)
+    flow, answer = flow_of(attempt), answer_of(attempt[-1])
     async with PrefectApi(request.app.state.settings) as prefect:
-        if flow is not None and await prefect.is_under_way(flow):
-            return _back(run, "at-work")
+        if flow is not None:
+            if answer is not None and await prefect.wake(flow, answer.model_dump(mode="json")):
+                return _back(run, "woken")
+            if await prefect.is_under_way(flow):
+                return _back(run, "at-work")
         await _start_another(prefect, run)
     return _back(run, "started")
 

@@ -15,15 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from pydantic import BaseModel
-
 from flows.recipe import Recipe
-from pipeline.approval import Decision
 from pipeline.environment import prefect_api_url
 from pipeline.errors import StageError
 from pipeline.handoff_journal import Entry, attempt_of, read_journal
 from pipeline.offer import ENDED
-from pipeline.training_report import TrainingReport, delivery_of
+from pipeline.training_report import answer_of, delivery_of
 from pipeline.versions import base_name
 
 if TYPE_CHECKING:
@@ -77,7 +74,7 @@ def _carries_on(client: SyncPrefectClient, flow: UUID, entry: Entry) -> bool:
     """Whether the flow run is at work, or waits for what is not there yet, or was woken now."""
     from prefect.states import Cancelled
 
-    answer = _answer_in(entry)
+    answer = answer_of(entry)
     state = _settled_state(client, flow, None if answer is None else entry.at)
     if state is None or not state.is_paused():
         return state is not None and not state.is_final()
@@ -90,18 +87,6 @@ def _carries_on(client: SyncPrefectClient, flow: UUID, entry: Entry) -> bool:
     log.warning("flow run %s cannot be woken (%s): another one goes on", flow, result.details)
     client.set_flow_run_state(flow, Cancelled(message="another flow run goes on"), force=True)
     return False
-
-
-def _answer_in(entry: Entry) -> BaseModel | None:
-    """What an entry says, as the input that a suspended flow waits for; None where it is none."""
-    if entry.state in {"approved", "rejected"}:
-        decision = "approve" if entry.state == "approved" else "reject"
-        told: dict[str, Any] = {"decision": decision, "by": entry.by, "reason": entry.reason}
-        return Decision.model_validate(told)
-    if entry.state in {"done", "failed"} and entry.by is not None:  # else no trainer said so
-        told = {"state": entry.state, "by": entry.by, "reason": entry.reason}
-        return TrainingReport.model_validate({**told, "model": entry.details.get("model")})
-    return None
 
 
 def _settled_state(client: SyncPrefectClient, flow: UUID, answered: str | None) -> State | None:

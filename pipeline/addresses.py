@@ -51,6 +51,8 @@ def whole_file(address: str) -> Iterator[Path]:
     beside.mkdir(parents=True)
     try:
         yield beside / "file"
+        with (beside / "file").open("rb") as written:
+            os.fsync(written.fileno())  # a machine that dies must not leave a name without bytes
         os.replace(beside / "file", target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pipeline.approval import Decision
 from pipeline.environment import secret
 from pipeline.errors import InputError
 from pipeline.handoff_journal import (
@@ -149,3 +150,15 @@ def _stage_model(run: Path) -> str:
     if not (directory / "manifest.json").exists():
         raise InputError("report", "done, but no model is named", "give --model DIR")
     return str(directory.resolve())
+
+
+def answer_of(entry: Entry) -> Decision | TrainingReport | None:
+    """What an entry says, as the input that a suspended flow waits for; None where it is none."""
+    if entry.state in {"approved", "rejected"}:
+        decision = "approve" if entry.state == "approved" else "reject"
+        told: dict[str, Any] = {"decision": decision, "by": entry.by, "reason": entry.reason}
+        return Decision.model_validate(told)
+    if entry.state in {"done", "failed"} and entry.by is not None:  # else no trainer said so
+        told = {"state": entry.state, "by": entry.by, "reason": entry.reason}
+        return TrainingReport.model_validate({**told, "model": entry.details.get("model")})
+    return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import made_once
 import pytest
+from catalog_browser import headless, windows
 
 from pipeline.config import Section
 from pipeline.errors import StageError
@@ -143,3 +144,17 @@ def store(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["S3FileS
     yield opened
     opened.rm("corpus", recursive=True)
     S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Headless Chromium, or a skipped test where there is none."""
+    with headless() as browser:
+        yield browser
+
+
+@pytest.fixture
+def opened(chromium):
+    """Opens windows of it, and fails where one has complained."""
+    with windows(chromium) as open_window:
+        yield open_window

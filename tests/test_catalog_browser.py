@@ -8,7 +8,6 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from catalog_browser import headless, windows
 from catalog_server import TOKEN, XSS, client, seal_run, served
 from made_once import made_once
 from small_run import copy_run
@@ -51,18 +50,6 @@ def runs():
 def address(runs):
     with served(Settings(runs, token=TOKEN, prefect_api_url="http://127.0.0.1:9/api")) as found:
         yield found
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with headless() as browser:
-        yield browser
-
-
-@pytest.fixture
-def opened(chromium):
-    with windows(chromium) as open_window:
-        yield open_window
 
 
 def addresses():

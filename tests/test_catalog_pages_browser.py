@@ -1,7 +1,6 @@
 """Samples, figures and the review queue in headless Chromium: hostile text, keyboard, telephone."""
 
 import pytest
-from catalog_browser import headless, windows
 from catalog_corpus import copy_planted
 from catalog_server import TOKEN, XSS, served
 
@@ -25,18 +24,6 @@ def runs(tmp_path_factory):
 def address(runs):
     with served(Settings(runs, token=TOKEN)) as found:
         yield f"{found}/runs/planted"
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with headless() as browser:
-        yield browser
-
-
-@pytest.fixture
-def opened(chromium):
-    with windows(chromium) as open_window:
-        yield open_window
 
 
 @pytest.mark.parametrize("width", [360, 1280])

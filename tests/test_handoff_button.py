@@ -11,7 +11,9 @@ from small_run import copy_run, small_recipe, small_run
 
 from flows.report_back import accept_report
 from flows.run import write_recipe
-from pipeline.handoff_journal import read_journal, state_of
+from pipeline.approval import decide as approve
+from pipeline.approval import parse_decision
+from pipeline.handoff_journal import dataset_fingerprint, read_journal, state_of
 from pipeline.signed_delivery import REPORT, sign_delivery
 from pipeline.training_report import delivery_of
 
@@ -81,6 +83,26 @@ def test_a_person_hands_over_from_the_page(tmp_path, monkeypatch):
     gone = press(browser, "go-on")
     assert gone.status_code == 503
     assert "does not answer" in gone.text
+
+
+def test_an_answer_that_the_flow_has_missed_wakes_it(tmp_path, monkeypatch):
+    """It was decided while nobody could tell the flow, which waits for it still."""
+    run = copy_run(tmp_path)
+    write_recipe(small_recipe(small_run()["ingest"].path.parents[1] / "benchmark.jsonl"), run)
+    monkeypatch.setenv("PRIMER_RUNS", str(tmp_path))
+    home = tmp_path / ".prefect"
+    with prefect_server(home) as api:
+        browser = client(tmp_path, token=TOKEN, prefect_api_url=api)
+        sign_in(browser)
+        environment = client_environment(home, api)
+        work(run / "recipe.yaml", environment)
+        assert press(browser, "start", by="Ada").status_code == 303
+        work(run / "recipe.yaml", environment)
+        approve(run, parse_decision("approve", "Cy", "looks right"), dataset_fingerprint(run))
+        assert press(browser, "go-on").headers["location"].endswith("?just=woken")
+        work(run / "recipe.yaml", environment)
+        assert state_of(run).state == "triggered"
+        assert len(ask(api, "flow_runs/filter")) == 1
 
 
 def decide(browser, run):
