@@ -35,6 +35,7 @@ def stored_in(store):
         return database.execute("SELECT count(*) FROM answers").fetchone()[0]
 
 
+@pytest.mark.long
 def test_a_run_that_is_killed_again_and_again_pays_twice_at_most_what_was_in_flight(store):
     faulty = [f"{fault} {i}: fault:{fault}" for fault in FAULTS for i in range(4)]
     texts = [*(f"document {i}" for i in range(300 - len(faulty))), *faulty]

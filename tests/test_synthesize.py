@@ -300,6 +300,7 @@ print(write(Path(sys.argv[1]), kept(), SMALL, HELD_OUT).manifest.outputs_sha256)
 """
 
 
+@pytest.mark.long
 def test_a_killed_run_ends_with_the_same_pieces_and_asks_nothing_twice(written, tmp_path):
     answers = tmp_path / "run" / "answers.sqlite"
     child = subprocess.Popen(
